@@ -28,6 +28,9 @@ class Floors(NamedTuple):
     mel_db: float = -math.inf
 
 
+NO_FLOORS = Floors()
+
+
 class Analyzer:
     """Rolling frames of a stream of samples, computed in arrays that are made once, here.
 
@@ -47,7 +50,7 @@ class Analyzer:
         source_sr: int | None = None,
         *,
         release_gil: bool = False,
-        floors: Floors = Floors(),
+        floors: Floors = NO_FLOORS,
     ) -> None:
         """Allocate; raises `ValueError` where ``settings.sr`` is None."""
         if settings.sr is None:
@@ -76,9 +79,8 @@ class Analyzer:
         )
         self._borrowed = [_view(self._rows, count) for count in range(k + 1)]
         rows = self._rows
-        self._out = (rows.power, rows.db, rows.mel_db, rows.mfcc) + (
-            (rows.rms, rows.peak, rows.time, rows.captured)
-        )
+        spectra = (rows.power, rows.db, rows.mel_db, rows.mfcc)
+        self._out = (*spectra, rows.rms, rows.peak, rows.time, rows.captured)
         self._scratch = (
             np.zeros((8, settings.n_bins), np.float32),
             np.zeros(n_fft, np.float32),
@@ -190,7 +192,7 @@ class Analyzer:
                 elif isinstance(piece, Gap):
                     self._gaps.add(*piece)
                 else:
-                    self._zeros = piece.count
+                    self._zeros = piece.length
 
     def _skip_lost(self) -> None:
         """Leave out the frames that lie wholly inside a gap."""
@@ -219,7 +221,6 @@ class Analyzer:
         self._filled += taken
         self._end += taken
         return taken
-
 
     def _step(self) -> Frames:
         """Compute as many rows as are ready and fit, and take in samples for the next ones."""

@@ -38,9 +38,9 @@ class Gap(NamedTuple):
 
 
 class Zeros(NamedTuple):
-    """As many zeros, which need no array."""
+    """``length`` zeros, which need no array."""
 
-    count: int
+    length: int
 
 
 class Conditioner:
@@ -57,7 +57,9 @@ class Conditioner:
         divisor = math.gcd(source_sr, settings.sr)
         self._up, self._down = settings.sr // divisor, source_sr // divisor
         self._per_low = max(1, math.ceil(source_sr / settings.sr))  # source samples, one low one
-        self._reach = 0 if self._up == self._down else math.ceil(REACH * max(1, self._up / self._down))
+        self._reach = (
+            0 if self._up == self._down else math.ceil(REACH * max(1, self._up / self._down))
+        )
         self._rates = (source_sr, settings.sr)
         self._mixed = np.empty(PIECE, np.float32)
         self.reset()

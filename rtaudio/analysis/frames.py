@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 if TYPE_CHECKING:
     from os import PathLike
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from rtaudio.analysis.settings import Settings
@@ -70,8 +69,10 @@ class Features:
 
     settings: Settings
     arrays: dict[str, NDArray[Any]]
-    invalid: int = 0
-    """How many samples were NaN, Inf or beyond 1e12, and were taken as 0."""
+    about: dict[str, Any]
+    """How they came about, as it stands in an output: ``rtaudio``'s version, ``settings``,
+    ``top_db``, ``samples``, ``invalid`` (samples that were NaN, Inf or beyond 1e12, and were
+    taken as 0), ``notes``."""
 
     def __getattr__(self, name: str) -> NDArray[Any]:
         """Look up an array by its name."""

@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 LIMIT = np.float32(1e12)  # a larger sample is not sound; its power could overflow float32
 AMIN = np.float32(1e-10)  # librosa's floor of power, -100 dB
-_FLAGS = {"fastmath": {"reassoc", "nsz", "contract", "afn"}, "error_model": "numpy"}
+_FLAGS: dict[str, Any] = {"fastmath": {"reassoc", "nsz", "contract", "afn"}, "error_model": "numpy"}
 _inner = numba.njit(**_FLAGS)
 
 
-def _compiled(nogil: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def _compiled(nogil: bool = False) -> Any:
     """Compile and keep the machine code between runs, where some folder can be written."""
 
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+    def decorate(function: Callable[..., Any]) -> Any:
         try:
             return numba.njit(**_FLAGS, nogil=nogil, cache=True)(function)
         except RuntimeError:  # neither this folder nor the user's cache can be written
@@ -107,7 +107,11 @@ def fft_tables(
             root = np.exp(-2j * np.pi * k * turns)
             twiddles[step, 2 * k - 2], twiddles[step, 2 * k - 1] = root.real, root.imag
     root = np.exp(-2j * np.pi * np.arange(m + 1) / n_fft)
-    return np.append(order, order[0]).astype(np.uint32), twiddles, np.array([root.real, root.imag], np.float32)
+    return (
+        np.append(order, order[0]).astype(np.uint32),
+        twiddles,
+        np.array([root.real, root.imag], np.float32),
+    )
 
 
 @_inner

@@ -81,18 +81,20 @@ class Settings:
         value = getattr(self, name)
         if isinstance(value, bool) or not isinstance(value, numbers.Integral):
             raise ValueError(f"{name}={value!r} is not a whole number")
+        value = int(value)
         if not low <= value <= high:
             raise ValueError(f"{name}={value} is not in {low} … {high}{limit and f' ({limit})'}")
-        self._set(name, int(value))
+        self._set(name, value)
 
     def _check_band(self) -> None:
         for name in ("fmin",) if self.fmax is None else ("fmin", "fmax"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, numbers.Real):
                 raise ValueError(f"{name}={value!r} is not a number (Hz)")
+            value = float(value)
             if not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name}={value} Hz is not a frequency from 0")
-            self._set(name, float(value))
+            self._set(name, value)
         top = math.inf if self.sr is None else self.sr / 2
         if self.fmax is not None and self.fmax > top:
             raise ValueError(f"fmax={self.fmax:g} Hz is above half the rate (sr/2 = {top:g} Hz)")
@@ -124,7 +126,8 @@ class Settings:
     @property
     def frequencies(self) -> NDArray[np.float64]:
         """Centre of each bin of ``power`` and ``db`` in Hz, shape (1 + n_fft // 2,)."""
-        return np.fft.rfftfreq(self.n_fft, 1 / self._rate("frequencies"))
+        rate = self._rate("frequencies")
+        return np.asarray(np.fft.rfftfreq(self.n_fft, 1 / rate), np.float64)
 
     @property
     def mel_frequencies(self) -> NDArray[np.float64]:

@@ -9,6 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+
 def window(name: str | float | tuple[Any, ...], win_length: int, n_fft: int) -> NDArray[np.float64]:
     """A periodic window of ``win_length``, centred in zeros to ``n_fft``; shape (n_fft,).
 
@@ -83,6 +84,8 @@ def dct_matrix(n_mfcc: int, n_mels: int) -> NDArray[np.float32]:
     D[k, n] = sqrt(2 / N) cos(pi k (2n + 1) / 2N), row 0 divided by sqrt(2).
     """
     k, n = np.ogrid[:n_mfcc, :n_mels]
-    matrix = np.sqrt(2 / n_mels) * np.cos(np.pi * k * (2 * n + 1) / (2 * n_mels))
+    matrix: NDArray[np.float64] = np.sqrt(2 / n_mels) * np.cos(
+        np.pi * k * (2 * n + 1) / (2 * n_mels)
+    )
     matrix[0] /= np.sqrt(2)
     return matrix.astype(np.float32)

@@ -1,0 +1,148 @@
+"""Recordings into files of features: one after the other, or several at once."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import sys
+import time
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
+
+from rtaudio.consumers.writers import CsvWriter, Writer, open_writer
+from rtaudio.pipeline import Summary, analyze_recording
+from rtaudio.sources import open_source
+from rtaudio.sources.block import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from multiprocessing.sharedctypes import SynchronizedArray
+    from multiprocessing.synchronize import Event
+    from pathlib import Path
+
+    from rtaudio.analysis.settings import Settings
+
+    Progress = Callable[[float, float | None], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One recording and where its features go; ``out=None`` is standard output, as CSV."""
+
+    file: str
+    out: Path | None
+    settings: Settings
+    features: tuple[str, ...]
+    top_db: float | None = None
+    raw: str | None = None
+
+
+class Outcome(NamedTuple):
+    """What became of a job: a summary, or an error in one line."""
+
+    job: Job
+    summary: Summary | None
+    error: str | None
+    took_s: float
+
+
+def do(job: Job, stdout: TextIO, progress: Progress) -> Outcome:
+    """Analyze one recording into its output; what a user can cause is in the outcome.
+
+    A broken pipe on standard output is raised, since nobody is left to write for.
+    """
+    begun = time.perf_counter()
+    summary = error = None
+    try:
+        summary = _do(job, stdout, progress)
+    except SourceError as failure:
+        error = str(failure)
+    except BrokenPipeError:
+        raise
+    except OSError as failure:
+        place = failure.filename if isinstance(failure.filename, str) else job.out
+        reason = failure.strerror or str(failure)
+        error = f"{place or 'standard output'}: {reason}: choose another place with --out"
+    return Outcome(job, summary, error, time.perf_counter() - begun)
+
+
+def _do(job: Job, stdout: TextIO, progress: Progress) -> Summary:
+    writer: Writer
+    if job.out is None:
+        writer = CsvWriter(stdout, job.features, job.settings)
+    else:
+        writer = open_writer(job.out, job.features, job.settings)
+    try:
+        summary = analyze_recording(
+            lambda: open_source(job.file, raw=job.raw),
+            job.settings,
+            writer.take,
+            top_db=job.top_db,
+            progress=progress,
+        )
+        writer.finish({"source": job.file, **summary.about()})
+    finally:
+        writer.discard()  # nothing, once it is finished
+    return summary
+
+
+def do_all(
+    jobs: Sequence[Job], processes: int, report: Callable[[int, float, float | None], None]
+) -> Iterator[Outcome]:
+    """Do all of ``jobs`` in ``processes`` processes; yield the outcomes as they come.
+
+    ``report`` is called about ten times a second with a job's number, the seconds done and the
+    seconds there are (None: not known). On `KeyboardInterrupt` the workers stop at their next
+    block and leave nothing behind.
+    """
+    spawn = multiprocessing.get_context("spawn")
+    shared: Any = spawn.Array("d", 2 * len(jobs))
+    stop = spawn.Event()
+    pool = ProcessPoolExecutor(
+        min(processes, len(jobs)), spawn, initializer=_begin_worker, initargs=(shared, stop)
+    )
+    try:
+        pending = {pool.submit(_work, number, job): job for number, job in enumerate(jobs)}
+        while pending:
+            done, _ = wait(pending, timeout=0.1, return_when=FIRST_COMPLETED)
+            for number in range(len(jobs)):
+                report(number, shared[2 * number], shared[2 * number + 1] or None)
+            for future in done:
+                job = pending.pop(future)
+                try:
+                    yield future.result()
+                except BrokenProcessPool:
+                    yield Outcome(job, None, f"{job.file}: its process was killed: use --jobs 1", 0)
+    finally:
+        stop.set()
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+class _Stopped(Exception):
+    """The user ended the run."""
+
+
+_shared: SynchronizedArray[float]
+_stop: Event
+
+
+def _begin_worker(shared: SynchronizedArray[float], stop: Event) -> None:
+    """Leave the signals of the terminal to the parent."""
+    global _shared, _stop
+    _shared, _stop = shared, stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _work(number: int, job: Job) -> Outcome:
+    def progress(done_s: float, total_s: float | None) -> None:
+        if _stop.is_set():
+            raise _Stopped
+        _shared[2 * number], _shared[2 * number + 1] = done_s, total_s or 0
+
+    assert job.out is not None
+    try:
+        return do(job, sys.stdout, progress)
+    except _Stopped:
+        return Outcome(job, None, f"{job.file}: stopped", 0)

@@ -1,0 +1,533 @@
+"""The command line. What is heavy is imported where it is used: `--help` is instant."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import difflib
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import rtaudio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from rtaudio.analysis.frames import Frames
+    from rtaudio.analysis.settings import Settings
+    from rtaudio.batch import Job, Outcome
+    from rtaudio.pipeline import Summary
+    from rtaudio.sources.block import Source
+
+DONE, USAGE, UNREADABLE, INTERRUPTED = 0, 2, 3, 130
+
+EPILOG = """\
+examples:
+  rtaudio demo                                   what it does, on a built-in signal
+  rtaudio analyze song.flac -o song.csv          MFCCs and levels of a recording
+  rtaudio analyze *.wav -o features --as npz     of many, into a folder
+  rtaudio plot song.flac                         five pictures: song.png
+  ffmpeg -i talk.m4a -f wav - | rtaudio analyze - -o talk.parquet
+
+rtaudio COMMAND --help tells the options of a command.
+"""
+
+
+class UsageError(Exception):
+    """The words on the command line are wrong: exit status 2."""
+
+
+class _Terminated(BaseException):
+    """SIGTERM came."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """One line for an error, as everywhere."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{self.prog.removeprefix('rtaudio ')}: {message}; see {self.prog} --help")
+
+
+# --- options ----------------------------------------------------------------------------------
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("analysis (as in librosa)")
+    add = group.add_argument
+    add("--sr", type=int, metavar="HZ", help="analysis rate; resamples (default: the recording's)")
+    add("--n-fft", type=int, default=2048, metavar="N", help="samples of a frame (2048)")
+    add("--win-length", type=int, metavar="N", help="samples of the window (n_fft)")
+    add("--hop-length", type=int, default=512, metavar="N", help="samples to the next frame (512)")
+    add("--window", default="hann", metavar="NAME", help="scipy's name: hann, hamming, kaiser:8 …")
+    add("--no-center", action="store_true", help="frame 0 begins at sample 0, without padding")
+    add("--n-mels", type=int, default=128, metavar="N", help="mel bands (128)")
+    add("--fmin", type=float, default=0.0, metavar="HZ", help="lowest mel frequency (0)")
+    add("--fmax", type=float, metavar="HZ", help="highest mel frequency (half the rate)")
+    add("--htk", action="store_true", help="HTK's mel scale instead of Slaney's")
+    add("--n-mfcc", type=int, default=13, metavar="N", help="cepstral coefficients (13)")
+    add("--quantize-bits", type=int, metavar="N", help="round samples to N bits first")
+    add("--channel", default="mix", metavar="N", help="a channel from 1, or mix (the mean)")
+    add("--top-db", type=float, metavar="DB", help="clip dB that far below the loudest moment")
+
+
+def _settings(args: argparse.Namespace) -> Settings:
+    from rtaudio.analysis.settings import Settings
+
+    window: str | tuple[Any, ...] = args.window
+    if ":" in args.window:
+        name, *parameters = args.window.split(":")
+        with contextlib.suppress(ValueError):
+            window = (name, *map(float, parameters))
+    try:
+        if args.top_db is not None and not args.top_db >= 0:
+            raise ValueError(f"--top-db {args.top_db:g} is below 0")
+        return Settings(
+            sr=args.sr,
+            n_fft=args.n_fft,
+            win_length=args.win_length,
+            hop_length=args.hop_length,
+            window=window,
+            center=not args.no_center,
+            n_mels=args.n_mels,
+            fmin=args.fmin,
+            fmax=args.fmax,
+            htk=args.htk,
+            n_mfcc=args.n_mfcc,
+            quantize_bits=args.quantize_bits,
+            channel=int(args.channel) if args.channel.isdecimal() else args.channel,
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def _new(command: str, description: str) -> _Parser:
+    parser = _Parser(prog=f"rtaudio {command}", description=description, allow_abbrev=False)
+    parser.add_argument("-q", "--quiet", action="store_true", help="no words but errors")
+    parser.add_argument("--version", action="version", version=rtaudio.__version__)
+    return parser
+
+
+# --- analyze ----------------------------------------------------------------------------------
+
+
+def analyze(argv: Sequence[str]) -> int:
+    """Features of recordings."""
+    parser = _new("analyze", "Features of recordings, as fast as they can be read.")
+    parser.add_argument("files", nargs="+", metavar="FILE", help="a recording; - is stdin")
+    add = parser.add_argument
+    add("-o", "--out", metavar="OUT", help=".csv, .npz, .parquet, or a folder (default: stdout)")
+    add("--as", dest="kind", choices=("csv", "npz", "parquet"), help="kind of files in a folder")
+    add(
+        "--features",
+        default="mfcc,rms,peak",
+        metavar="LIST",
+        help="of mfcc,rms,peak,mel_db,db,power",
+    )
+    add("-j", "--jobs", type=int, default=1, metavar="N", help="recordings at once (1)")
+    add("--raw", metavar="FORMAT", help="raw samples on stdin: f32le:48000:1")
+    _add_settings(parser)
+    args = parser.parse_intermixed_args(argv)
+    settings = _settings(args)
+    if args.jobs < 1:
+        raise UsageError(f"--jobs {args.jobs} is not 1 or more")
+    outs = _outputs(args.files, args.out, args.kind)
+    jobs = _jobs(args, settings, outs)
+    words = _Words(args.quiet)
+    words.compile()
+    with _making_folder(args.out, outs):
+        if args.jobs > 1 and len(jobs) > 1 and outs[0] is not None:
+            outcomes = _do_all(jobs, args.jobs, words)
+        else:
+            outcomes = (_do(job, words) for job in jobs)
+        failed = [outcome for outcome in outcomes if not words.tell(outcome)]
+    return UNREADABLE if failed else DONE
+
+
+def _jobs(args: argparse.Namespace, settings: Settings, outs: list[Path | None]) -> list[Job]:
+    from rtaudio.analysis.frames import check_features
+    from rtaudio.batch import Job
+    from rtaudio.sources.raw import RawFormat
+
+    try:
+        features = check_features([name for name in args.features.split(",") if name])
+        if args.raw is not None:
+            RawFormat.parse(args.raw)
+            if "-" not in args.files:
+                raise ValueError("--raw describes standard input: give - as the FILE")
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    if "-" in args.files and args.top_db is not None:
+        raise UsageError("--top-db reads twice, standard input can't be: put it into a file first")
+    if "-" in args.files and args.jobs > 1 and len(args.files) > 1:
+        raise UsageError("standard input can't be shared out: leave out --jobs")
+    return [
+        Job(file, out, settings, features, args.top_db, args.raw if file == "-" else None)
+        for file, out in zip(args.files, outs, strict=True)
+    ]
+
+
+def _outputs(files: list[str], out: str | None, kind: str | None) -> list[Path | None]:
+    """Where the features of each file go; None is standard output. Makes nothing yet."""
+    if out is None or out == "-":
+        if len(files) > 1:
+            raise UsageError(f"{len(files)} recordings need a folder: --out FOLDER")
+        if kind not in (None, "csv"):
+            raise UsageError(f"--as {kind} needs a file: --out FILE.{kind}")
+        return [None]
+    path = Path(out)
+    if path.suffix in (".csv", ".npz", ".parquet") and not path.is_dir():
+        if len(files) > 1:
+            raise UsageError(f"{len(files)} recordings need a folder, {out} is a file's name")
+        if kind is not None and path.suffix != f".{kind}":
+            raise UsageError(f"--as {kind} and --out {out} do not agree: leave out --as")
+        results = [path]
+    else:
+        kind = kind or "csv"
+        results = [path / f"{_stem(file)}.{kind}" for file in files]
+        taken: dict[Path, str] = {}
+        for file, result in zip(files, results, strict=True):
+            if result in taken:
+                raise UsageError(f"{taken[result]} and {file} would both become {result}")
+            taken[result] = file
+    if any(result.suffix == ".parquet" for result in results):
+        _need("pyarrow", ".parquet", "parquet")
+    return list(results)
+
+
+def _stem(file: str) -> str:
+    if file == "-":
+        return "stdin"
+    return file.replace(":", "") if file.startswith("demo:") else Path(file).stem
+
+
+def _need(module: str, what: str, extra: str) -> None:
+    from importlib.util import find_spec
+
+    if find_spec(module) is None:
+        raise UsageError(f"{what} needs {module}: pip install 'rtaudio[{extra}]'")
+
+
+@contextlib.contextmanager
+def _making_folder(out: str | None, outs: list[Path | None]) -> Iterator[None]:
+    """Make the folder of the outputs, and take it away again where nothing came to be in it."""
+    folder = outs[0].parent if outs[0] is not None else None
+    if folder is None or folder.is_dir() or Path(out or "") == outs[0]:
+        yield  # standard output, or a place that is there or is the user's to make
+        return
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise UsageError(f"--out {out}: {error.strerror}: name a folder that can be made") from None
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # not empty: that's as it should be
+            folder.rmdir()
+
+
+def _do(job: Job, words: _Words) -> Outcome:
+    from rtaudio.batch import do
+
+    with words.progress([job.file], visible=job.out is not None) as report:
+        return do(job, sys.stdout, lambda done_s, total_s: report(0, done_s, total_s))
+
+
+def _do_all(jobs: list[Job], processes: int, words: _Words) -> Iterator[Outcome]:
+    from rtaudio.batch import do_all
+
+    with words.progress([job.file for job in jobs]) as report:
+        yield from do_all(jobs, processes, report)
+
+
+# --- plot and demo ----------------------------------------------------------------------------
+
+
+def plot(argv: Sequence[str]) -> int:
+    """Five pictures of a recording."""
+    parser = _new("plot", "Waveform, power spectrum, spectrogram, spectrogram in dB, and MFCCs.")
+    parser.add_argument("file", metavar="FILE", help="a recording")
+    parser.add_argument(
+        "-o", "--out", metavar="PNG", help=".png, .svg, .pdf (default: FILE's .png)"
+    )
+    _add_settings(parser)
+    args = parser.parse_intermixed_args(argv)
+    settings = _settings(args)
+    if args.file == "-" and args.out is None:
+        raise UsageError("standard input has no name: --out PICTURE.png")
+    if args.file == "-" and args.top_db is not None:
+        raise UsageError("--top-db reads twice, standard input can't be: put it into a file first")
+    out = Path(args.out or f"{_stem(args.file)}.png")
+    from rtaudio.sources import open_source
+
+    words = _Words(args.quiet)
+    words.compile()
+    summary = _picture(args.file, lambda: open_source(args.file), settings, out, args.top_db, words)
+    if summary is None:
+        return UNREADABLE
+    words.say(f"{args.file}: {summary.duration_s:.3f} s, {summary.frames} frames → {out}")
+    return DONE
+
+
+def _picture(
+    name: str,
+    open_again: Callable[[], Source],
+    settings: Settings,
+    out: Path,
+    top_db: float | None,
+    words: _Words,
+    watch: Callable[[Frames], None] = lambda frames: None,
+) -> Summary | None:
+    """Draw the five pictures, and print the durations; None where it could not be done."""
+    from rtaudio import figures
+    from rtaudio.pipeline import analyze_recording
+    from rtaudio.sources.block import SourceError
+
+    if out.suffix not in figures.PICTURE_SUFFIXES:
+        raise UsageError(f"--out {out}: not one of {', '.join(figures.PICTURE_SUFFIXES)}")
+    overview = figures.Overview(settings)
+
+    def consume(frames: Frames) -> None:
+        watch(frames)
+        overview.take(frames)
+
+    try:
+        with words.progress([name]) as report:
+            summary = analyze_recording(
+                lambda: overview.listening(open_again()),
+                settings,
+                consume,
+                top_db=top_db,
+                progress=lambda done_s, total_s: report(0, done_s, total_s),
+            )
+        words.notes(name, summary)
+        figures.draw(overview, summary, name, out, 80.0 if top_db is None else top_db)
+    except SourceError as error:
+        words.error(str(error))
+        return None
+    except OSError as error:
+        words.error(f"{out}: {error.strerror or error}: choose another place with --out")
+        return None
+    print(figures.durations(summary.settings))
+    return summary
+
+
+def demo(argv: Sequence[str]) -> int:
+    """Try it on a built-in signal: a picture and a summary."""
+    parser = _new("demo", "Analyze a built-in signal live: a picture and a summary.")
+    parser.add_argument("--duration", type=float, default=10.0, metavar="S", help="seconds (10)")
+    parser.add_argument(
+        "-o", "--out", default="rtaudio-demo.png", metavar="PNG", help="the picture"
+    )
+    _add_settings(parser)
+    args = parser.parse_args(argv)
+    settings = _settings(args)
+    if not 0 < args.duration <= 3600:
+        raise UsageError(f"--duration {args.duration:g} is not in 0 … 3600 s")
+    if args.top_db is not None:
+        raise UsageError("--top-db needs to know the end: rtaudio plot demo: --top-db DB")
+    from rtaudio.sources.signal import SignalSource
+
+    words = _Words(args.quiet)
+    words.compile()
+    words.say(f"analyzing {args.duration:g} s of sine, sweep, noise, clicks and silence, live …")
+    ages_ms: list[float] = []
+
+    def watch(frames: Frames) -> None:
+        ages_ms.append(1e3 * (time.perf_counter() - float(frames.captured[-1])))
+
+    summary = _picture(
+        "demo:",
+        lambda: SignalSource(duration_s=args.duration, realtime=True),
+        settings,
+        Path(args.out),
+        None,
+        words,
+        watch,
+    )
+    if summary is None:
+        return UNREADABLE
+    ages_ms.sort()
+    words.say(
+        f"{summary.frames} frames in {summary.duration_s:g} s, 0 samples lost; a frame's features "
+        f"were ready {ages_ms[len(ages_ms) // 2]:.1f} ms after its last sample (p99 "
+        f"{ages_ms[len(ages_ms) * 99 // 100]:.1f} ms; samples come in blocks of 10 ms)\n"
+        f"picture: {args.out}\n"
+        "next: rtaudio plot YOUR.wav, or rtaudio analyze YOUR.wav -o features.csv"
+    )
+    return DONE
+
+
+# --- words on stderr --------------------------------------------------------------------------
+
+
+class _Words:
+    """What is said to the user, on stderr: data alone goes to stdout."""
+
+    def __init__(self, quiet: bool) -> None:
+        self._quiet = quiet
+        self._terminal = sys.stderr.isatty() and not quiet
+
+    def say(self, text: str) -> None:
+        if not self._quiet:
+            print(text, file=sys.stderr)
+
+    def error(self, text: str) -> None:
+        print(f"rtaudio: {text}", file=sys.stderr)
+
+    def notes(self, file: str, summary: Any) -> None:
+        """Tell what is wrong with a recording that could be analyzed all the same."""
+        for note in summary.notes:
+            self.error(note)
+        if summary.invalid:
+            self.error(
+                f"{file}: {summary.invalid} samples were NaN, Inf or beyond 1e12, taken as 0"
+            )
+
+    def tell(self, outcome: Outcome) -> bool:
+        """Say what became of a job; returns whether it was done."""
+        file, summary = outcome.job.file, outcome.summary
+        if summary is None:
+            self.error(outcome.error or "")
+            return False
+        self.notes(file, summary)
+        if outcome.job.out is not None:
+            speed = summary.duration_s / max(outcome.took_s, 1e-9)
+            self.say(
+                f"{file}: {summary.duration_s:.3f} s, {summary.frames} frames → "
+                f"{outcome.job.out} ({outcome.took_s:.2f} s, {speed:.0f} × real time)"
+            )
+        return True
+
+    def compile(self) -> None:
+        """Load the compiled kernels; say so where they have to be compiled first."""
+        import numba.core.event as numba_event
+
+        from rtaudio.analysis.analyzer import Analyzer
+        from rtaudio.analysis.settings import Settings
+
+        words = self
+
+        class Listener(numba_event.Listener):
+            said = False
+
+            def on_start(self, event: object) -> None:  # noqa: ARG002
+                if not self.said:
+                    words.say("compiling the analysis for this machine, once: about 15 s …")
+                self.said = True
+
+            def on_end(self, event: object) -> None:
+                pass
+
+        listener = Listener()
+        numba_event.register("numba:compile", listener)  # type: ignore[no-untyped-call]
+        try:
+            small = Settings(sr=22050, n_fft=16, n_mels=1, n_mfcc=1, quantize_bits=8)
+            Analyzer(small, release_gil=True)
+        finally:
+            numba_event.unregister("numba:compile", listener)  # type: ignore[no-untyped-call]
+
+    @contextlib.contextmanager
+    def progress(
+        self, files: Sequence[str], visible: bool = True
+    ) -> Iterator[Callable[[int, float, float | None], None]]:
+        """A bar for each recording, on a terminal alone."""
+        if not (self._terminal and visible):
+            yield lambda number, done_s, total_s: None
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=None),
+            TextColumn("{task.fields[done]}"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+            tasks: dict[int, Any] = {}
+
+            def report(number: int, done_s: float, total_s: float | None) -> None:
+                if number not in tasks and done_s > 0:
+                    name = Path(files[number]).name
+                    tasks[number] = bars.add_task(name, total=total_s, done="")
+                if number in tasks:
+                    bars.update(tasks[number], completed=done_s, total=total_s, done=_clock(done_s))
+                    if total_s and done_s >= total_s:
+                        bars.update(tasks[number], visible=False)
+
+            yield report
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+
+
+# --- the whole --------------------------------------------------------------------------------
+
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+    "demo": demo,
+    "analyze": analyze,
+    "plot": plot,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status."""
+    argv = sys.argv[1:] if argv is None else argv
+    try:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, _terminate)
+        status = _dispatch(list(argv))
+        sys.stdout.flush()
+        return status
+    except UsageError as error:
+        print(f"rtaudio: {error}", file=sys.stderr)
+        return USAGE
+    except KeyboardInterrupt:
+        print("rtaudio: interrupted; what was not finished is not there", file=sys.stderr)
+        return INTERRUPTED
+    except _Terminated:
+        print("rtaudio: terminated; what was not finished is not there", file=sys.stderr)
+        return DONE
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(f"rtaudio: standard output: {error.strerror or error}", file=sys.stderr)
+        return UNREADABLE
+
+
+def _terminate(signum: int, frame: object) -> NoReturn:  # noqa: ARG001
+    raise _Terminated
+
+
+def _dispatch(argv: list[str]) -> int:
+    if argv and argv[0] in COMMANDS:
+        return COMMANDS[argv[0]](argv[1:])
+    parser = _Parser(
+        prog="rtaudio",
+        description="Real-time streaming audio analyzer.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"rtaudio {rtaudio.__version__}")
+    commands = parser.add_argument_group("commands")
+    for name, command in COMMANDS.items():
+        commands.add_argument(name, nargs="?", help=command.__doc__, default=argparse.SUPPRESS)
+    if not argv:
+        parser.print_help(sys.stderr)
+        return USAGE
+    if not argv[0].startswith("-"):
+        near = difflib.get_close_matches(argv[0], COMMANDS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"commands are {', '.join(COMMANDS)}"
+        raise UsageError(f"{argv[0]!r} is not a command; {hint}")
+    parser.parse_args(argv[:1])
+    return USAGE

@@ -1,0 +1,297 @@
+"""The five pictures of a recording, in the order of a first lesson on audio features."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.fft
+
+from rtaudio.analysis.condition import Conditioner
+from rtaudio.consumers.partial import Partial
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from rtaudio.analysis.frames import Frames
+    from rtaudio.analysis.settings import Settings
+    from rtaudio.pipeline import Summary
+    from rtaudio.sources.block import Block, Source
+
+    Floats = NDArray[np.float32]
+
+COLUMNS = 2048  # at most; a picture is not wider
+WHOLE = 1 << 23  # samples whose spectrum is taken at once; of more, the mean of segments
+SEGMENT = 1 << 20
+
+
+class Columns:
+    """Rows reduced to at most `COLUMNS` columns of equal length, whatever comes.
+
+    When they are full, neighbours are merged by ``merge``, so that memory is constant and a
+    column covers ``stride`` rows.
+    """
+
+    def __init__(self, merge: np.ufunc) -> None:
+        self._merge = merge
+        self._done: list[Floats] = []
+        self._open: Floats | None = None
+        self._count = 0
+        self.stride = 1
+
+    def add(self, rows: Floats) -> None:
+        """Take rows (k, width)."""
+        start = 0
+        while start < len(rows):
+            stop = min(len(rows), start + self.stride - self._count)
+            part = self._merge.reduce(rows[start:stop], axis=0)
+            self._open = part if self._open is None else self._merge(self._open, part)
+            self._count += stop - start
+            start = stop
+            if self._count == self.stride:
+                self._done.append(self._open)
+                self._open, self._count = None, 0
+                if len(self._done) == COLUMNS:
+                    pairs = zip(self._done[::2], self._done[1::2], strict=True)
+                    self._done = [self._merge(a, b) for a, b in pairs]
+                    self.stride *= 2
+
+    def image(self) -> Floats:
+        """The columns so far, oldest first; shape (columns, width)."""
+        last = [] if self._open is None else [self._open]
+        return np.array(self._done + last)
+
+
+class Spectrum:
+    """Power spectrum of a whole signal of any length, in constant memory.
+
+    Up to `WHOLE` samples in one Fourier transform; beyond that the mean over segments of
+    `SEGMENT` samples (Bartlett, Nature 161, 1948).
+    """
+
+    def __init__(self) -> None:
+        self._held: list[Floats] = []
+        self._size = 0
+        self._sum: NDArray[np.float64] | None = None
+        self.segments = 0
+
+    def add(self, samples: Floats) -> None:
+        """Take samples (n,)."""
+        self._held.append(samples.copy())
+        self._size += len(samples)
+        if self._size >= (WHOLE if self._sum is None else SEGMENT):
+            whole = np.concatenate(self._held)
+            used = len(whole) - len(whole) % SEGMENT
+            for start in range(0, used, SEGMENT):
+                power = np.abs(scipy.fft.rfft(whole[start : start + SEGMENT])) ** 2
+                self._sum = power if self._sum is None else self._sum + power
+                self.segments += 1
+            self._held, self._size = [whole[used:]], len(whole) - used
+
+    def result(self, sr: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Frequencies in Hz and power relative to a full-scale sine, both (n // 2 + 1,)."""
+        if self._sum is None:
+            y = np.concatenate(self._held)
+            power, n = np.abs(scipy.fft.rfft(y)) ** 2, len(y)
+        else:
+            power, n = self._sum / self.segments, SEGMENT
+        return np.arange(n // 2 + 1, dtype=np.float64) * (sr / n), power / (n / 2) ** 2
+
+
+class Overview:
+    """What the five pictures show, gathered in one pass and in constant memory."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.frames_seen = 0
+        self.db = Columns(np.maximum)
+        self.mfcc = Columns(np.add)
+        self.forget_samples()
+
+    def forget_samples(self) -> None:
+        """Begin the waveform and the spectrum anew."""
+        self.high = Columns(np.maximum)
+        self.low = Columns(np.minimum)
+        self.spectrum = Spectrum()
+
+    def take(self, frames: Frames) -> None:
+        """Take rows."""
+        self.db.add(frames.db)
+        self.mfcc.add(frames.mfcc)
+        self.frames_seen += len(frames)
+
+    def hear(self, samples: Floats) -> None:
+        """Take samples (n,) at the rate of the analysis."""
+        self.spectrum.add(samples)
+        self.high.add(samples[:, np.newaxis])
+        self.low.add(samples[:, np.newaxis])
+
+    def listening(self, source: Source) -> Source:
+        """``source``, whose samples are heard as they pass."""
+        self.forget_samples()
+        return _Listening(source, self)
+
+
+class _Listening:
+    """A source whose blocks are conditioned once more, for the pictures of the samples."""
+
+    def __init__(self, source: Source, overview: Overview) -> None:
+        self._source = source
+        self._overview = overview
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._source, name)
+
+    def __enter__(self) -> _Listening:
+        self._source.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._source.__exit__(*error)
+
+    def __iter__(self) -> Iterator[Block]:
+        settings = self._overview._settings.with_sr(self._source.sr)
+        conditioner = Conditioner(settings, self._source.sr)
+        for block in self._source:
+            for piece in conditioner.pieces(conditioner.check(block.samples), block.lost):
+                if isinstance(piece, np.ndarray):
+                    self._overview.hear(piece)
+            yield block
+        for piece in conditioner.flush():
+            self._overview.hear(piece)
+
+
+def durations(settings: Settings) -> str:
+    """The hop's and the window's length in seconds, in words."""
+    assert settings.sr is not None
+    window = settings.win_length or settings.n_fft
+    return (
+        f"hop {settings.hop_length} samples = {settings.hop_length / settings.sr:.6g} s, "
+        f"window {window} samples = {window / settings.sr:.6g} s"
+    )
+
+
+def draw(overview: Overview, summary: Summary, title: str, out: Path, top_db: float) -> None:
+    """Draw the five pictures into ``out``: .png, .svg, .pdf.
+
+    Level pictures end ``top_db`` below their loudest point. Raises `OSError` where ``out`` can't
+    be written; a picture is whole or not there.
+    """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    mpl.rcParams["svg.hashsalt"] = "rtaudio"  # the same picture twice is the same file
+    figure = Figure(figsize=(12, 17), layout="constrained")
+    axes = figure.subplots(5, 1)
+    figure.suptitle(title, fontsize=13)
+    settings, end = summary.settings, summary.duration_s
+    _draw_waveform(axes[0], overview, settings, end)
+    _draw_spectrum(axes[1], overview, settings)
+    db = overview.db.image() - settings.full_scale_db
+    span = _span(overview.db, settings)
+    frequencies = (0.0, float(settings.frequencies[-1]))
+    image = _draw_image(axes[2], 10 ** (db / 20), span, frequencies, "magma")
+    figure.colorbar(image, ax=axes[2], pad=0.01, label="amplitude (1 = full-scale sine)")
+    axes[2].set(title="Spectrogram", ylabel="frequency (Hz)")
+    top = float(db.max())
+    image = _draw_image(axes[3], db, span, frequencies, "magma", (max(top - top_db, -200), top))
+    figure.colorbar(image, ax=axes[3], pad=0.01, label="dBFS")
+    axes[3].set(title="Spectrogram in dB", ylabel="frequency (Hz)")
+    mfcc = _means(overview.mfcc, overview.frames_seen)
+    image = _draw_image(axes[4], mfcc, span, (-0.5, settings.n_mfcc - 0.5), "viridis")
+    figure.colorbar(image, ax=axes[4], pad=0.01, label="MFCC")
+    axes[4].set(title=f"{settings.n_mfcc} MFCCs", ylabel="coefficient")
+    for axis in (axes[0], *axes[2:]):
+        axis.set(xlabel="time (s)", xlim=(0, max(end, 1e-3)))
+    _save(figure, out)
+
+
+def _draw_waveform(axis: Any, overview: Overview, settings: Settings, end: float) -> None:
+    high, low = overview.high.image().ravel(), overview.low.image().ravel()
+    edges = np.arange(len(high) + 1) * overview.high.stride / (settings.sr or 1)
+    axis.stairs(high, np.minimum(edges, end), baseline=low, fill=True, color="C0", lw=0.5, ec="C0")
+    reach = max(1.0, float(np.abs(high).max(initial=0)), float(np.abs(low).max(initial=0)))
+    axis.set(title="Waveform", ylabel="amplitude (1 = full scale)", ylim=(-reach, reach))
+    axis.grid(alpha=0.3)
+
+
+def _draw_spectrum(axis: Any, overview: Overview, settings: Settings) -> None:
+    frequencies, power = overview.spectrum.result(settings.sr or 1)
+    segments = overview.spectrum.segments
+    bins = max(1, len(power) // COLUMNS)  # what falls on one pixel shows its maximum
+    whole = len(power) - len(power) % bins
+    power = power[:whole].reshape(-1, bins).max(axis=1)
+    frequencies = frequencies[:whole].reshape(-1, bins).mean(axis=1)
+    axis.plot(frequencies, 10 * np.log10(np.maximum(power, 1e-20)), lw=0.8)
+    how = f"mean of {segments} segments of {SEGMENT} samples" if segments else "whole signal"
+    axis.set(
+        title=f"Power spectrum ({how})",
+        xlabel="frequency (Hz)",
+        ylabel="power (dB, 0 = full-scale sine)",
+        xlim=(0, (settings.sr or 1) / 2),
+    )
+    axis.grid(alpha=0.3)
+
+
+def _span(columns: Columns, settings: Settings) -> tuple[float, float]:
+    """Where the first column begins and the last one ends on the time axis, in s.
+
+    A column stands around the middles of its frames, half a hop to either side.
+    """
+    assert settings.sr is not None
+    step = settings.hop_length / settings.sr
+    first = 0.0 if settings.center else settings.n_fft // 2 / settings.sr
+    length = len(columns.image()) * columns.stride * step
+    return first - step / 2, first - step / 2 + length
+
+
+def _means(columns: Columns, total: int) -> Floats:
+    """Sums of columns as means; the last column may hold fewer rows."""
+    sums = columns.image()
+    counts = np.full(len(sums), columns.stride, np.float32)
+    counts[-1] = total - columns.stride * (len(sums) - 1)
+    means = sums / counts[:, np.newaxis]
+    return np.asarray(means, np.float32)
+
+
+def _draw_image(
+    axis: Any,
+    image: NDArray[Any],
+    span: tuple[float, float],
+    height: tuple[float, float],
+    colormap: str,
+    limits: tuple[float | None, float | None] = (None, None),
+) -> Any:
+    low, high = height
+    half_bin = 0.0 if low < 0 else (high - low) / max(1, image.shape[1] - 1) / 2
+    drawn = axis.imshow(
+        image.T,
+        origin="lower",
+        aspect="auto",
+        interpolation="nearest",
+        cmap=colormap,
+        vmin=limits[0],
+        vmax=limits[1],
+        extent=(*span, low - half_bin, high + half_bin),
+    )
+    axis.set_ylim(low, high)
+    return drawn
+
+
+def _save(figure: Any, out: Path) -> None:
+    partial = Partial(out)
+    try:
+        kind = out.suffix.lstrip(".")
+        metadata = {"png": None, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
+        figure.savefig(partial.name, format=kind, dpi=110, metadata=metadata)
+        partial.commit()
+    finally:
+        with contextlib.suppress(OSError):
+            partial.discard()
+
+
+PICTURE_SUFFIXES = (".png", ".svg", ".pdf")

@@ -1,0 +1,70 @@
+"""Samples in memory, and generated ones, as a source."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rtaudio.sources.block import Block
+from rtaudio.sources.pace import paced, realtime_blocksize
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+    from typing import Self
+
+    from numpy.typing import NDArray
+
+BLOCKSIZE = 16384
+
+
+class ArraySource:
+    """``samples`` (n,) or (n, channels) of any float dtype, at ``sr``.
+
+    ``realtime=True`` delivers them at the pace of a microphone.
+    """
+
+    name = "the array"
+    _repeat = False
+
+    def __init__(
+        self,
+        samples: NDArray[np.floating],
+        sr: int,
+        *,
+        realtime: bool = False,
+        blocksize: int | None = None,
+    ) -> None:
+        samples = np.asarray(samples)
+        self._samples = samples[:, np.newaxis] if samples.ndim == 1 else samples
+        if self._samples.ndim != 2:
+            raise ValueError(f"samples of shape {samples.shape} are not (n,) or (n, channels)")
+        if blocksize is not None and blocksize < 1:
+            raise ValueError(f"blocksize={blocksize} is below 1")
+        self.sr = sr
+        self.channels = self._samples.shape[1]
+        self.realtime = realtime
+        self.duration_s: float | None = len(self._samples) / sr
+        self.notes: list[str] = []
+        self._blocksize = blocksize or (realtime_blocksize(sr) if realtime else BLOCKSIZE)
+
+    def __enter__(self) -> Self:
+        """Return the source itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Nothing is held."""
+
+    def __iter__(self) -> Iterator[Block]:
+        """Yield views of the samples."""
+        return paced(self._blocks(), self.sr) if self.realtime else self._blocks()
+
+    def _blocks(self) -> Iterator[Block]:
+        for start in range(0, len(self._samples), self._blocksize):
+            yield Block(self._samples[start : start + self._blocksize], start)

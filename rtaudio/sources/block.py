@@ -1,0 +1,67 @@
+"""What every source of samples delivers, and how one fails."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+    from typing import Self
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class SourceError(Exception):
+    """A device or a recording that cannot be read: one line that says what to do."""
+
+
+@dataclass(slots=True)
+class Block:
+    """What a source delivers at once. Counted at the source's rate."""
+
+    samples: NDArray[np.float32]
+    """(n, channels) in [-1, 1]. Borrowed: the source may fill it anew for the next block."""
+    first_sample: int
+    """Absolute number of the first sample, lost ones counted too."""
+    lost: int = 0
+    """How many samples were lost just before the first one."""
+    captured: float = math.nan
+    """When the first sample was captured, in s on the clock of `time.perf_counter`; NaN where
+    that is not known."""
+
+
+class Source(Protocol):
+    """A context manager that yields blocks once, in order."""
+
+    name: str
+    """What to call it in a message."""
+    sr: int
+    """Samples a second, of each channel."""
+    channels: int
+    realtime: bool
+    """Whether blocks come when the clock says so, and not when they are asked for."""
+    duration_s: float | None
+    """How long it claims to be, for a progress bar alone; None where nobody knows."""
+    notes: list[str]
+    """What a user should be told once all is read, a line each."""
+
+    def __enter__(self) -> Self:
+        """Use it once."""
+        ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Let go of what is held."""
+        ...
+
+    def __iter__(self) -> Iterator[Block]:
+        """Yield the blocks; raises `SourceError` where they can't be had."""
+        ...

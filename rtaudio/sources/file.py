@@ -1,0 +1,162 @@
+"""Recordings: everything that libsndfile reads, from a path or from standard input."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import soundfile
+
+from rtaudio.sources.block import Block, SourceError
+from rtaudio.sources.pace import paced, realtime_blocksize
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from os import PathLike
+    from types import TracebackType
+    from typing import Self
+
+BLOCKSIZE = 16384
+MAX_SR = 10_000_000
+
+
+class FileSource:
+    """A recording, read in blocks of ``blocksize`` samples.
+
+    ``realtime=True`` delivers them at the pace of a microphone, ``blocksize`` is then 10 ms.
+    Nothing is taken from the header but what is needed to decode: however long it claims to be,
+    the memory is one block's, and a recording that ends early is said so in ``notes``.
+    `SourceError` says what cannot be read, and why.
+    """
+
+    def __init__(
+        self, path: str | PathLike[str], *, realtime: bool = False, blocksize: int | None = None
+    ) -> None:
+        self.name = str(path)
+        self._open(Path(path), realtime, blocksize)
+
+    def _open(self, file: Path | int, realtime: bool, blocksize: int | None) -> None:
+        if isinstance(file, Path):
+            _check_readable(file)
+        try:
+            self._file = soundfile.SoundFile(file, closefd=False)
+        except (soundfile.LibsndfileError, TypeError) as error:
+            raise SourceError(f"{self.name}: {_why(error)}") from None
+        self.sr: int = self._file.samplerate
+        self.channels: int = self._file.channels
+        if not 1 <= self.sr <= MAX_SR:
+            raise SourceError(f"{self.name}: its header names a rate of {self.sr} Hz: mend it")
+        self.realtime = realtime
+        self.notes: list[str] = []
+        if blocksize is not None and blocksize < 1:
+            raise ValueError(f"blocksize={blocksize} is below 1")
+        self._blocksize = blocksize or (realtime_blocksize(self.sr) if realtime else BLOCKSIZE)
+        claimed = self._file.frames
+        known = self._file.seekable() and 0 <= claimed < 1 << 62
+        self.duration_s: float | None = claimed / self.sr if known else None
+
+    def __enter__(self) -> Self:
+        """Return the source itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __iter__(self) -> Iterator[Block]:
+        """Yield blocks whose samples are overwritten by the next one."""
+        return paced(self._blocks(), self.sr) if self.realtime else self._blocks()
+
+    def _blocks(self) -> Iterator[Block]:
+        buffer = np.empty((self._blocksize, self.channels), np.float32)
+        position = 0
+        while True:
+            try:
+                samples = self._file.read(out=buffer)
+            except soundfile.LibsndfileError as error:
+                reason = error.error_string.rstrip(".")
+                raise SourceError(
+                    f"{self.name}: damaged after {position / self.sr:.2f} s ({reason}); "
+                    "what ffmpeg can still read of it: ffmpeg -i FILE mended.wav"
+                ) from None
+            if not len(samples):
+                break
+            yield Block(samples, position)
+            position += len(samples)
+        self._note_early_end(position)
+
+    def _note_early_end(self, position: int) -> None:
+        promised = _promised(self._file) or round((self.duration_s or 0) * self.sr)
+        if position < promised:
+            self.notes.append(
+                f"{self.name}: ends early: its header promises {promised / self.sr:.2f} s, "
+                f"{position / self.sr:.2f} s are there"
+            )
+
+
+class StdinFileSource(FileSource):
+    """A recording on standard input: WAV, AU, W64, Ogg, whatever needs no seeking."""
+
+    def __init__(self) -> None:
+        self.name = "standard input"
+        check_stdin()
+        self._open(sys.stdin.fileno(), realtime=False, blocksize=None)
+
+
+def check_stdin() -> None:
+    """Raise `SourceError` where nothing can be read from standard input."""
+    if sys.stdin is None or sys.stdin.closed:
+        raise SourceError("standard input is closed: name a recording, or pipe one in")
+    if sys.stdin.isatty():
+        raise SourceError(
+            "standard input is the terminal: pipe a recording in (… | rtaudio analyze -)"
+        )
+
+
+def _check_readable(path: Path) -> None:
+    try:
+        mode = path.stat()
+    except FileNotFoundError:
+        raise SourceError(f"{path}: no such file: check the name") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise SourceError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+    if stat.S_ISDIR(mode.st_mode):
+        raise SourceError(f"{path}: is a folder: name the recordings in it ({path}/*.wav)")
+    if stat.S_ISREG(mode.st_mode) and mode.st_size == 0:
+        raise SourceError(f"{path}: is empty (0 bytes): record or copy it again")
+    if not os.access(path, os.R_OK):
+        raise SourceError(f"{path}: permission denied: make it readable (chmod +r)")
+
+
+def _why(error: Any) -> str:
+    if isinstance(error, TypeError):  # soundfile wants to be told what a .raw or .pcm holds
+        return "raw samples have no header: rtaudio analyze - --raw f32le:48000:1 < FILE"
+    reason = error.error_string.rstrip(".")
+    return (
+        f"not a recording that libsndfile can read ({reason}); "
+        "convert it: ffmpeg -i FILE converted.wav"
+    )
+
+
+def _promised(file: soundfile.SoundFile) -> int:
+    """How many samples the header of a WAV or AIFF promises where the file holds fewer, else 0.
+
+    libsndfile corrects its own count by the file's size and tells in its log alone.
+    """
+    found = re.search(r"^\s*(?:data|SSND) : (\d+) \(should be (\d+)\)", file.extra_info, re.M)
+    if not found or file.samplerate == 0:
+        return 0
+    claimed, actual = int(found[1]), int(found[2])
+    if claimed >= 0xFFFF_0000 or actual <= 0:  # "not known", as programs that write to a pipe say
+        return 0
+    return int(file.frames) * claimed // actual

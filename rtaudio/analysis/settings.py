@@ -103,8 +103,7 @@ class Settings:
             raise ValueError(f"fmin={self.fmin:g} Hz is not below {name} ({highest:g} Hz)")
 
     def _check_window(self) -> None:
-        if isinstance(self.window, list):
-            self._set("window", tuple(self.window))
+        self._set("window", _as_tuple(self.window))
         if self.window == "hann":  # the default needs no check, nor scipy.signal's long import
             return
         try:
@@ -160,6 +159,11 @@ class Settings:
         return cls(**json.loads(text))
 
 
+def _as_tuple(value: Any) -> Any:
+    """Lists as tuples, all the way down, so that settings can be hashed and compared."""
+    return tuple(map(_as_tuple, value)) if isinstance(value, (list, tuple)) else value
+
+
 def _window_message(window: object, error: Exception) -> str:
     name = window[0] if isinstance(window, tuple) and window else window
     near = difflib.get_close_matches(str(name), _WINDOWS, n=1)
@@ -173,5 +177,5 @@ _WINDOWS = (
     *("barthann", "bartlett", "blackman", "blackmanharris", "bohman", "boxcar", "chebwin"),
     *("cosine", "dpss", "exponential", "flattop", "gaussian", "general_cosine"),
     *("general_gaussian", "general_hamming", "hamming", "hann", "kaiser"),
-    *("kaiser_bessel_derived", "lanczos", "nuttall", "parzen", "taylor", "triang", "tukey"),
+    *("lanczos", "nuttall", "parzen", "taylor", "triang", "tukey"),
 )

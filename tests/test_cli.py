@@ -1,0 +1,357 @@
+"""The command line: what it writes, what it says, and how it ends."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+from sounds import SR, music
+
+import rtaudio
+from rtaudio.cli import main
+
+Y = np.stack([music(1.0), np.roll(music(1.0), 50)], axis=1)
+COMMAND = [sys.executable, "-m", "rtaudio"]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder with song.wav in it, as the current one."""
+    monkeypatch.chdir(tmp_path)
+    soundfile.write("song.wav", Y, SR)
+    return tmp_path
+
+
+def names(folder):
+    return sorted(path.name for path in folder.rglob("*"))
+
+
+def test_csv_on_stdout(here, capsys):
+    assert main(["analyze", "song.wav"]) == 0
+    out, err = capsys.readouterr()
+    header, *rows = csv.reader(out.splitlines())
+    assert header == ["time", "lost", "rms", "peak", *(f"mfcc_{i}" for i in range(13))]
+    values = np.array(rows, float)
+    expected = rtaudio.analyze("song.wav")
+    np.testing.assert_array_equal(values[:, 4:].astype(np.float32), expected.mfcc)
+    assert names(here) == ["song.wav"]
+    assert err == ""
+
+
+@pytest.mark.parametrize("suffix", ["csv", "npz", "parquet"])
+def test_one_file_to_one_file(here, capsys, suffix):
+    assert main(["analyze", "song.wav", "--out", f"out.{suffix}"]) == 0
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert f"44 frames → out.{suffix}" in err
+    assert names(here) == sorted(
+        {"out.json", "out.csv"} if suffix == "csv" else {f"out.{suffix}"}
+    ) + ["song.wav"]
+
+
+def test_every_option_reaches_the_settings(here):
+    options = (
+        "--sr 16000 --n-fft 1024 --win-length 900 --hop-length 200 --window kaiser:8 --no-center "
+    )
+    options += "--n-mels 40 --n-mfcc 20 --fmin 50 --fmax 7000 --htk --quantize-bits 12 --channel 2"
+    assert (
+        main(["analyze", "song.wav", "-o", "o.npz", "--features", "db,rms", *options.split()]) == 0
+    )
+    held = np.load("o.npz")
+    s = rtaudio.Settings(
+        **{"sr": 16000, "n_fft": 1024, "win_length": 900, "hop_length": 200, "center": False},
+        **{"window": ("kaiser", 8.0), "n_mels": 40, "n_mfcc": 20, "fmin": 50.0, "fmax": 7000.0},
+        **{"htk": True, "quantize_bits": 12, "channel": 2},
+    )
+    assert rtaudio.Settings.from_json(str(held["settings"])) == s
+    np.testing.assert_array_equal(held["db"], rtaudio.analyze("song.wav", s, features="db").db)
+    assert "mfcc" not in held
+
+
+def test_top_db(here):
+    assert main(["analyze", "song.wav", "-o", "o.npz", "--top-db", "80"]) == 0
+    expected = rtaudio.analyze("song.wav", top_db=80.0)
+    np.testing.assert_array_equal(np.load("o.npz")["mfcc"], expected.mfcc)
+    assert json.loads(str(np.load("o.npz")["about"]))["top_db"] == 80
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_many_into_a_folder_with_one_that_is_bad(here, capsys, jobs):
+    soundfile.write("b.flac", Y, SR)
+    soundfile.write("c.ogg", Y, SR)
+    (here / "text.wav").write_text("no sound")
+    call = ["analyze", "song.wav", "text.wav", "b.flac", "gone.wav", "c.ogg", "-o", "out/deep"]
+    assert main([*call, "--jobs", jobs, "--as", "parquet"]) == 3
+    err = capsys.readouterr().err.splitlines()
+    assert len([line for line in err if "→" in line]) == 3
+    assert len(err) == 5
+    assert any("text.wav: not a recording" in line for line in err)
+    assert any("gone.wav: no such file" in line for line in err)
+    assert names(here / "out/deep") == ["b.parquet", "c.parquet", "song.parquet"]
+    assert pq.read_table("out/deep/b.parquet").num_rows == 44
+
+
+def test_nothing_is_left_where_nothing_was_read(here):
+    assert main(["analyze", "gone.wav", "-o", "out"]) == 3
+    assert main(["analyze", "gone.wav", "-o", "out.csv"]) == 3
+    assert names(here) == ["song.wav"]
+
+
+USAGE = [
+    ("analyze", "the following arguments are required: FILE"),
+    ("analyze song.wav --n-fft 0", "n_fft=0 is not in 1 …"),
+    ("analyze song.wav --n-fft x", "invalid int value: 'x'"),
+    ("analyze song.wav --fmin 900 --fmax 100", "fmin=900 Hz is not below fmax"),
+    ("analyze song.wav --window haming", "did you mean 'hamming'"),
+    ("analyze song.wav --nfft 3", "unrecognized arguments: --nfft"),
+    ("analyze song.wav --features mfcc,tempo", "'tempo' is not a feature"),
+    ("analyze song.wav --features ,", "no feature named"),
+    ("analyze song.wav --jobs 0", "--jobs 0"),
+    ("analyze song.wav --top-db -3", "--top-db -3"),
+    ("analyze song.wav --channel left", "channel='left'"),
+    ("analyze song.wav song.wav", "2 recordings need a folder"),
+    ("analyze song.wav b.wav -o x.csv", "2 recordings need a folder"),
+    ("analyze song.wav sub/song.flac -o x", "would both become x/song.csv"),
+    ("analyze song.wav -o x.csv --as npz", "do not agree"),
+    ("analyze song.wav --as npz", "--out FILE.npz"),
+    ("analyze song.wav -o song.wav/x", "song.wav/x: Not a directory"),
+    ("analyze song.wav --raw f32le:8000:1", "give - as the FILE"),
+    ("analyze - --raw f32le", "not a rate"),
+    ("analyze - --top-db 80", "reads twice"),
+    ("plot song.wav -o x.bmp", "not one of .png, .svg, .pdf"),
+    ("plot", "required: FILE"),
+    ("demo --duration 0", "--duration 0"),
+    ("demo --top-db 80", "rtaudio plot demo:"),
+    ("analize song.wav", "did you mean analyze"),
+    ("--frobnicate", "unrecognized arguments: --frobnicate"),
+]
+
+
+@pytest.mark.parametrize(("line", "words"), USAGE, ids=[line for line, _ in USAGE])
+def test_wrong_usage_is_one_line_and_status_2(here, capsys, line, words):
+    assert main(line.split()) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("rtaudio: ")
+    assert err.count("\n") == 1
+    assert words in err
+    assert names(here) == ["song.wav"]
+
+
+def _nan(y):
+    y[100:103, 0] = np.nan, np.inf, -np.inf
+    return y
+
+
+ODD = {
+    "one sample": (Y[:1], SR),
+    "shorter than a window": (Y[:100], SR),
+    "192 kHz": (np.tile(Y, (3, 1)), 192_000),
+    "8 channels": (np.tile(Y, (1, 4)), SR),
+    "DC": (np.full((3000, 1), 0.7), SR),
+    "clipping": (np.clip(Y * 50, -1, 1), SR),
+    "out of range": (Y * 1e6, SR),
+    "1 Hz": (Y[:3000], 1),
+}
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_odd_recordings_are_analyzed(here, capsys, case):
+    y, sr = ODD[case]
+    soundfile.write("odd.wav", y, sr, subtype="FLOAT")
+    assert main(["analyze", "odd.wav", "-o", "odd.npz"]) == 0
+    assert main(["plot", "odd.wav"]) == 0
+    assert "rtaudio:" not in capsys.readouterr().err
+    held = np.load("odd.npz")
+    assert len(held["mfcc"]) == 1 + len(y) // 512
+    assert np.isfinite(held["mfcc"]).all()
+
+
+def test_nan_and_inf_are_counted_in_words_and_in_the_output(here, capsys):
+    soundfile.write("nan.wav", _nan(Y.copy()), SR, subtype="FLOAT")
+    assert main(["analyze", "nan.wav", "-o", "nan.csv"]) == 0
+    assert "nan.wav: 3 samples were NaN, Inf or beyond 1e12, taken as 0" in capsys.readouterr().err
+    assert json.loads((here / "nan.json").read_text())["invalid"] == 3
+
+
+UNREADABLE = [
+    ("gone.wav", "no such file"),
+    ("empty.wav", "is empty"),
+    ("text.wav", "not a recording"),
+    ("nothing.wav", "holds no samples"),
+    (".", "is a folder"),
+]
+
+
+@pytest.mark.parametrize(("name", "words"), UNREADABLE)
+@pytest.mark.parametrize("command", ["analyze", "plot"])
+def test_unreadable_is_one_line_and_status_3(here, capsys, command, name, words):
+    (here / "empty.wav").touch()
+    (here / "text.wav").write_text("hello")
+    soundfile.write("nothing.wav", Y[:0], SR)
+    before = names(here)
+    out = "out.npz" if command == "analyze" else "out.png"
+    assert main([command, name, "-o", out]) == 3
+    err = capsys.readouterr().err
+    assert err.startswith(f"rtaudio: {name}: ")
+    assert words in err
+    assert err.count("\n") == 1
+    assert names(here) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("--channel 3", "has 2 channel(s), not a channel 3"),
+        ("--fmax 20000", "fmax=20000 Hz is above half the rate"),
+        ("--no-center --n-fft 65536", "are shorter than one frame (n_fft=65536)"),
+    ],
+)
+def test_settings_that_do_not_fit_this_recording(here, capsys, options, words):
+    assert main(["analyze", "song.wav", "-o", "x.csv", *options.split()]) == 3
+    assert words in capsys.readouterr().err
+    assert names(here) == ["song.wav"]
+
+
+def test_unwritable_outputs(here, capsys):
+    (here / "there.json").write_text("mine")
+    for out, words in (
+        ("no/where.csv", "No such file or directory"),
+        ("there.csv", "is there and is not rtaudio's"),
+        ("/proc/x.npz", "/proc"),
+    ):
+        assert main(["analyze", "song.wav", "-o", out]) == 3
+        err = capsys.readouterr().err
+        assert words in err
+        assert err.count("\n") == 1
+    assert main(["plot", "song.wav", "-o", "no/where.png"]) == 3
+    assert "No such file" in capsys.readouterr().err
+    assert names(here) == ["song.wav", "there.json"]
+
+
+def limited(*argv, **kwargs):
+    """Run the command where no file may grow beyond 20 kB: as on a full disk, writes fail."""
+    shell = f"ulimit -f 20; exec {sys.executable} -m rtaudio {' '.join(argv)}"
+    return subprocess.run(["bash", "-c", shell], capture_output=True, text=True, **kwargs)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "npz", "parquet"])
+def test_a_full_disk_leaves_nothing(here, suffix):
+    long = np.tile(Y, (60, 1))
+    soundfile.write("long.wav", long, SR)
+    done = limited("analyze", "long.wav", "-o", f"out.{suffix}", "--features", "mfcc,mel_db")
+    assert done.returncode == 3, done.stderr
+    assert done.stderr.count("\n") == 1
+    assert f"out.{suffix}" in done.stderr
+    assert "choose another place" in done.stderr
+    assert names(here) == ["long.wav", "song.wav"]
+
+
+def test_a_full_standard_output(here):
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        done = subprocess.run(
+            [*COMMAND, "analyze", "song.wav"], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 3
+    assert "No space left on device" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_head_has_seen_enough(here):
+    soundfile.write("long.wav", np.tile(Y, (60, 1)), SR)
+    line = f"set -o pipefail; {' '.join(COMMAND)} analyze long.wav | head -n 2"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert len(done.stdout.splitlines()) == 2
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+@pytest.mark.parametrize("jobs", [[], ["--jobs", "2"]])
+def test_interrupted_leaves_nothing_half_written(here, number, status, jobs):
+    """The run is ended while it is at work: an endless pipe keeps it busy."""
+    fifo = here / "endless.wav"
+    os.mkfifo(fifo)
+    command = [*COMMAND, "analyze", "endless.wav", "demo:", "-o", "out", "--as", "npz", *jobs]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
+        with fifo.open("wb") as pipe:
+            soundfile.write("head.wav", np.tile(Y, (40, 1)), SR)
+            pipe.write((here / "head.wav").read_bytes())
+            pipe.flush()
+            deadline = time.monotonic() + 60
+            while not any(name.startswith(".endless") for name in names(here)):
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            running.send_signal(number)
+            if jobs:  # a worker sees it at its next block
+                pipe.close()
+        assert running.wait(60) == status
+        assert "Traceback" not in running.stderr.read()
+    assert not [name for name in names(here) if name.endswith(".part") or "endless.npz" in name]
+
+
+def test_raw_samples_through_a_pipe(here):
+    data = Y[:, :1].astype("<f4").tobytes()
+    done = subprocess.run(
+        [*COMMAND, *"analyze - --raw f32le:22050:1 -o out.npz".split()], input=data, check=True
+    )
+    assert done.returncode == 0
+    expected = rtaudio.analyze(Y[:, 0], sr=SR)
+    np.testing.assert_array_equal(np.load("out.npz")["mfcc"], expected.mfcc)
+
+
+def test_help_and_version(capsys):
+    for argv in (["--help"], ["analyze", "--help"], ["plot", "-h"], ["demo", "-h"], ["--version"]):
+        with pytest.raises(SystemExit) as left:
+            main(argv)
+        assert left.value.code == 0
+    out = capsys.readouterr().out
+    assert "rtaudio COMMAND --help" in out
+    assert rtaudio.__version__ in out
+    assert main([]) == 2
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
+def test_plot(here, capsys, suffix):
+    assert main(["plot", "song.wav", "-o", f"out.{suffix}"]) == 0
+    out, err = capsys.readouterr()
+    assert out == "hop 512 samples = 0.02322 s, window 2048 samples = 0.0928798 s\n"
+    assert err == f"song.wav: 1.000 s, 44 frames → out.{suffix}\n"
+    start = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}[suffix]
+    assert (here / f"out.{suffix}").read_bytes().startswith(start)
+
+
+def test_plot_is_named_after_the_recording(here):
+    (here / "deep").mkdir()
+    os.chdir("deep")
+    assert main(["plot", "../song.wav", "-q"]) == 0
+    assert names(here) == ["deep", "song.png", "song.wav"]
+    assert (here / "deep/song.png").exists()
+
+
+def test_demo_leaves_a_picture_and_a_summary(here, capsys):
+    begun = time.perf_counter()
+    assert main(["demo", "--duration", "1.5"]) == 0
+    assert time.perf_counter() - begun > 1.5
+    out, err = capsys.readouterr()
+    assert "hop 512 samples = 0.02322 s" in out
+    assert "65 frames in 1.5 s, 0 samples lost" in err
+    assert (here / "rtaudio-demo.png").stat().st_size > 20_000
+
+
+def test_the_first_run_says_that_it_compiles(here):
+    """An empty cache: the kernels are compiled, and kept for the next run."""
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(here / "cache")}
+    call = [*COMMAND, "analyze", "song.wav", "-o", "out.npz"]
+    first = subprocess.run(call, env=environment, capture_output=True, text=True, check=True)
+    again = subprocess.run(call, env=environment, capture_output=True, text=True, check=True)
+    assert "compiling" in first.stderr
+    assert "compiling" not in again.stderr

@@ -108,7 +108,7 @@ def librosa_public() -> Hop:
 
 
 def librosa_kept_basis() -> Hop:
-    """librosa with its mel basis kept: what a careful user comes to."""
+    """The same with the mel basis kept: what a careful user comes to."""
     frame, push = _rolling()
 
     def hop(samples: Floats) -> tuple[Floats, Floats]:

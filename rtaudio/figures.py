@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.fft
 
-from rtaudio.analysis.condition import Conditioner
+from rtaudio.analysis.condition import PIECE, Conditioner
 from rtaudio.consumers.partial import Partial
 
 if TYPE_CHECKING:
@@ -157,9 +157,9 @@ class _Listening:
         settings = self._overview._settings.with_sr(self._source.sr)
         conditioner = Conditioner(settings, self._source.sr)
         for block in self._source:
-            for piece in conditioner.pieces(conditioner.check(block.samples), block.lost):
-                if isinstance(piece, np.ndarray):
-                    self._overview.hear(piece)
+            samples = conditioner.check(block.samples)
+            for start in range(0, len(samples), PIECE):
+                self._overview.hear(conditioner.take(samples[start : start + PIECE]))
             yield block
         for piece in conditioner.flush():
             self._overview.hear(piece)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sounds import SR, all_frames, assert_same, music
 
 from rtaudio import Analyzer, Settings
-from rtaudio.analysis.condition import Conditioner
+from rtaudio.analysis.condition import PIECE, Conditioner
 
 Y = music(1.5)
 
@@ -18,7 +18,9 @@ def conditioned(y, settings, source_sr=SR, cuts=()):
     conditioner = Conditioner(settings, source_sr)
     out = []
     for piece in np.split(np.asarray(y), cuts):
-        out += [part.copy() for part in conditioner.pieces(conditioner.check(piece), 0)]
+        samples = conditioner.check(piece)
+        for start in range(0, len(samples), PIECE):
+            out.append(conditioner.take(samples[start : start + PIECE]).copy())
     out += [part.copy() for part in conditioner.flush()]
     return np.concatenate(out), conditioner.invalid
 

@@ -214,7 +214,7 @@ def test_sizes_that_make_no_sense():
         lambda: ArraySource(Y[None], SR),
         lambda: SignalSource(duration_s=0),
     ):
-        with pytest.raises(ValueError, match="blocksize=0|shape|duration_s=0"):
+        with pytest.raises(ValueError, match=r"blocksize=0|shape|duration_s=0"):
             call()
 
 

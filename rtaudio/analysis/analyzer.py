@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import fields
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -58,36 +58,36 @@ class Analyzer:
         self.settings = settings
         n_fft, n_mels = settings.n_fft, settings.n_mels
         self._conditioner = Conditioner(settings, source_sr or settings.sr)
-        self._tables = _tables(settings)
         self._kernel = kernel.rows_releasing_gil if release_gil else kernel.rows_holding_gil
-        self._constants = (float(settings.sr), *floors)
         self._time_to_last = (n_fft - 1 - n_fft // 2) / settings.sr
 
         # The rows of one step: few enough to stay in the processor's cache.
         k = max(1, min(64, (1 << 17) // n_fft))
-        self._rows = Frames(
+        levels, times = np.zeros((2, k), np.float32), np.zeros((2, k))
+        self._rows = rows = Frames(
             first=0,
-            time=np.zeros(k),
+            time=times[0],
             power=np.zeros((k, settings.n_bins), np.float32),
             db=np.zeros((k, settings.n_bins), np.float32),
             mel_db=np.zeros((k, n_mels), np.float32),
             mfcc=np.zeros((k, settings.n_mfcc), np.float32),
-            rms=np.zeros(k, np.float32),
-            peak=np.zeros(k, np.float32),
+            rms=levels[0],
+            peak=levels[1],
             lost=np.zeros(k, np.int64),
-            captured=np.zeros(k),
+            captured=times[1],
         )
-        self._borrowed = [_view(self._rows, count) for count in range(k + 1)]
-        rows = self._rows
-        spectra = (rows.power, rows.db, rows.mel_db, rows.mfcc)
-        self._out = (*spectra, rows.rms, rows.peak, rows.time, rows.captured)
-        self._scratch = (
-            np.zeros((8, settings.n_bins), np.float32),
-            np.zeros(n_fft, np.float32),
+        self._borrowed = [_view(rows, count) for count in range(k + 1)]
+        scratch = (
+            np.zeros((4, settings.n_bins), np.float32),
             np.zeros(settings.n_bins, np.complex64),
             np.zeros(1, np.int64),
-            np.zeros(max(n_mels, settings.n_bins), np.float32),
-            np.zeros(n_mels, np.float32),
+            np.zeros((2, max(n_mels, settings.n_bins)), np.float32),
+        )
+        self._fixed = (  # the last arguments of the kernel
+            (float(settings.sr), *floors),
+            _tables(settings),
+            scratch,
+            (rows.power, rows.db, rows.mel_db, rows.mfcc, levels, times),
         )
         # One frame in the making, and room so that few pieces make it move to the front.
         self._samples = np.zeros(n_fft + max(PIECE, n_fft), np.float32)
@@ -107,8 +107,9 @@ class Analyzer:
         self._filled = padding  # how many of _samples are in hand
         self._samples[:padding] = 0
         self._zeros = 0  # zeros of a gap still to be taken
-        self._piece: NDArray[np.float32] = self._samples[:0]  # samples still to be taken
-        self._pieces: Iterator[NDArray[np.float32] | Gap | Zeros] = iter(())
+        self._piece: NDArray[np.float32] | None = None  # conditioned samples still to be taken
+        self._owed: Iterator[NDArray[np.float32] | Gap | Zeros] | None = None  # comes after them
+        self._rest: NDArray[np.floating] | None = None  # and then these, as they were fed
         self._capture_shift = math.nan
         self._ready = False  # a frame is complete
         self._ended = False
@@ -131,13 +132,15 @@ class Analyzer:
         float32. Raises `ValueError` for samples of another shape or kind, and `RuntimeError`
         where frames of the last feed were left untaken, or after `flush`.
         """
-        self._check_open()
+        if self._ready or self._ended:
+            self._refuse()
         samples = self._conditioner.check(samples)
         if lost < 0:
             raise ValueError(f"lost={lost} is below 0")
         # A frame's last sample stands that much after the frame's `time` on the capture clock.
         self._capture_shift = captured - self._conditioner.seconds(lost) + self._time_to_last
-        self._pieces = self._conditioner.pieces(samples, lost)
+        self._owed = self._conditioner.lose(lost) if lost else None
+        self._rest = samples
         self._advance()
         return self._completed()
 
@@ -146,19 +149,19 @@ class Analyzer:
 
         Ends the analyzer until `reset`. Raises as `feed`.
         """
-        self._check_open()
+        if self._ready or self._ended:
+            self._refuse()
         self._ended = True
-        self._pieces = self._rest()
+        self._owed = self._last()
         self._advance()
         return self._completed()
 
-    def _check_open(self) -> None:
+    def _refuse(self) -> NoReturn:
         if self._ready:
             raise RuntimeError("frames of the last feed were left untaken: iterate to the end")
-        if self._ended:
-            raise RuntimeError("this analyzer was flushed: reset() starts it again")
+        raise RuntimeError("this analyzer was flushed: reset() starts it again")
 
-    def _rest(self) -> Iterator[NDArray[np.float32] | Zeros]:
+    def _last(self) -> Iterator[NDArray[np.float32] | Zeros]:
         yield from self._conditioner.flush()
         if self.settings.center and self._end > 0:
             yield Zeros(self.settings.n_fft // 2)
@@ -180,19 +183,28 @@ class Analyzer:
                 return
             if self._zeros:
                 self._zeros -= self._append(self._zeros, None)
-            elif len(self._piece):
-                self._piece = self._piece[self._append(len(self._piece), self._piece) :]
+            elif self._piece is not None:
+                taken = self._append(len(self._piece), self._piece)
+                self._piece = self._piece[taken:] if taken < len(self._piece) else None
+            elif self._owed is not None:
+                self._take_owed(next(self._owed, None))
+            elif self._rest is not None:
+                block = self._rest
+                self._rest = block[PIECE:] if len(block) > PIECE else None
+                self._piece = self._conditioner.take(block[:PIECE])
             else:
-                piece = next(self._pieces, None)
-                if piece is None:
-                    self._ready = False
-                    return
-                if isinstance(piece, np.ndarray):
-                    self._piece = piece
-                elif isinstance(piece, Gap):
-                    self._gaps.add(*piece)
-                else:
-                    self._zeros = piece.length
+                self._ready = False
+                return
+
+    def _take_owed(self, piece: NDArray[np.float32] | Gap | Zeros | None) -> None:
+        if piece is None:
+            self._owed = None
+        elif isinstance(piece, Gap):
+            self._gaps.add(*piece)
+        elif isinstance(piece, Zeros):
+            self._zeros = piece.length
+        else:
+            self._piece = piece
 
     def _skip_lost(self) -> None:
         """Leave out the frames that lie wholly inside a gap."""
@@ -241,17 +253,14 @@ class Analyzer:
         return frames
 
     def _compute(self, count: int) -> None:
-        offset = self._start - self._end + self._filled
         self._kernel(
-            self._samples[offset:],
+            self._samples,
+            self._start - self._end + self._filled,
             count,
             self.settings.hop_length,
             self._start + self.settings.n_fft // 2,
             self._capture_shift,
-            self._constants,
-            self._tables,
-            self._scratch,
-            self._out,
+            *self._fixed,
         )
 
 

@@ -53,7 +53,8 @@ class Conditioner:
     def __init__(self, settings: Settings, source_sr: int) -> None:
         """Make the buffers; ``settings.sr`` is known."""
         assert settings.sr is not None
-        self._settings = settings
+        self._channel = 0 if settings.channel == "mix" else int(settings.channel)
+        self._quantize_bits = settings.quantize_bits
         divisor = math.gcd(source_sr, settings.sr)
         self._up, self._down = settings.sr // divisor, source_sr // divisor
         self._per_low = max(1, math.ceil(source_sr / settings.sr))  # source samples, one low one
@@ -64,8 +65,7 @@ class Conditioner:
         self._mixed = np.empty(PIECE, np.float32)
         self.reset()
         kernel.mix_down(np.zeros((0, 1), np.float32), 0, self._mixed[:0])  # compiles
-        if settings.quantize_bits is not None:
-            kernel.quantize(self._mixed[:0], settings.quantize_bits)
+        self._quantized(self._mixed[:0])
 
     def reset(self) -> None:
         """Begin again at sample 0."""
@@ -96,47 +96,25 @@ class Conditioner:
                 f"samples of shape {samples.shape} have {channels} channels, not "
                 f"1 … {MAX_CHANNELS}: rows are samples, so librosa's (channels, n) goes in as y.T"
             )
-        channel = self._settings.channel
-        if channel != "mix" and int(channel) > channels:
-            raise ValueError(f"channel={channel} is not there: the samples have {channels}")
+        if self._channel > channels:
+            raise ValueError(f"channel={self._channel} is not there: the samples have {channels}")
         return samples
 
-    def pieces(
-        self, samples: NDArray[np.floating], lost: int
-    ) -> Iterator[NDArray[np.float32] | Gap | Zeros]:
-        """What ``lost`` missing samples and then ``samples`` (n, channels) come to.
+    def take(self, block: NDArray[np.floating]) -> NDArray[np.float32]:
+        """What a checked block (n, channels) of at most `PIECE` samples comes to.
 
-        The arrays are borrowed until the next step.
+        The array is borrowed until the next step.
         """
-        if lost:
-            yield from self._lose(lost)
-        channel = 0 if self._settings.channel == "mix" else int(self._settings.channel)
-        for start in range(0, len(samples), PIECE):
-            block = samples[start : start + PIECE]
-            if not (block.dtype == np.float32 and block.flags.carray):  # what was compiled for
-                with np.errstate(over="ignore"):  # too large a double becomes Inf, and is counted
-                    block = block.astype(np.float32, order="C")
-            mixed = self._mixed[: len(block)]
-            self.invalid += kernel.mix_down(block, channel, mixed)
-            self._position += len(block)
-            yield self._finish(mixed)
+        if not (block.dtype == np.float32 and block.flags.carray):  # what was compiled for
+            with np.errstate(over="ignore"):  # too large a double becomes Inf, and is counted
+                block = block.astype(np.float32, order="C")
+        mixed = self._mixed[: len(block)]
+        self.invalid += kernel.mix_down(block, self._channel, mixed)
+        self._position += len(block)
+        return self._finish(mixed)
 
-    def flush(self) -> Iterator[NDArray[np.float32]]:
-        """What the resampler still holds."""
-        if self._resampler is not None and self._position:
-            yield self._quantized(self._resampler.resample_chunk(self._mixed[:0], last=True))
-
-    def _finish(self, mixed: NDArray[np.float32]) -> NDArray[np.float32]:
-        if self._resampler is not None:
-            mixed = self._resampler.resample_chunk(mixed)
-        return self._quantized(mixed)
-
-    def _quantized(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        if self._settings.quantize_bits is not None:
-            kernel.quantize(samples, self._settings.quantize_bits)
-        return samples
-
-    def _lose(self, lost: int) -> Iterator[NDArray[np.float32] | Gap | Zeros]:
+    def lose(self, lost: int) -> Iterator[NDArray[np.float32] | Gap | Zeros]:
+        """What ``lost`` missing samples come to."""
         start = self._position * self._up // self._down
         self._position += lost
         stop = -(-self._position * self._up // self._down)
@@ -153,8 +131,23 @@ class Conditioner:
             yield Zeros(periods * self._up)
         yield from self._feed_zeros(max(0, lost - settled) - periods * self._down)
 
+    def flush(self) -> Iterator[NDArray[np.float32]]:
+        """What the resampler still holds."""
+        if self._resampler is not None and self._position:
+            yield self._quantized(self._resampler.resample_chunk(self._mixed[:0], last=True))
+
     def _feed_zeros(self, count: int) -> Iterator[NDArray[np.float32]]:
         for start in range(0, count, PIECE):
             zeros = self._mixed[: min(PIECE, count - start)]
             zeros[:] = 0
             yield self._finish(zeros)
+
+    def _finish(self, mixed: NDArray[np.float32]) -> NDArray[np.float32]:
+        if self._resampler is not None:
+            mixed = self._resampler.resample_chunk(mixed)
+        return self._quantized(mixed)
+
+    def _quantized(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        if self._quantize_bits is not None:
+            kernel.quantize(samples, self._quantize_bits)
+        return samples

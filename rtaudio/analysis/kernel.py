@@ -117,7 +117,7 @@ def fft_tables(
 @_inner
 def _radix4(xr, xi, yr, yi, w):
     """One pass: butterflies of four streams of x, each result times its twiddle into y."""
-    m = xr.size // 4
+    m = xr.size // 4  # of n/2 + 1: the last place is for Z[n/2] below
     w1r, w1i, w2r, w2i, w3r, w3i = w[0], w[1], w[2], w[3], w[4], w[5]
     for p in range(m):
         ar, br, cr, dr = xr[p], xr[p + m], xr[p + 2 * m], xr[p + 3 * m]
@@ -158,10 +158,10 @@ def _power_of_two(frame, window, order, twiddles, split, planes, power):
     stride). The price is a digit-reversed result, put in ``order`` by one gather. Then X[k] and
     X[n/2 - k] come from Z[k] and Z[n/2 - k] (Sorensen et al., IEEE Trans. ASSP 35, 1987).
 
-    For n = 2048 this takes a third of what rocket-fft takes from windowed frame to power.
+    For n = 2048, frame to power takes 0.6 of what it takes with rocket-fft.
     """
     m = window.size // 2
-    xr, xi, yr, yi = planes[0, :m], planes[1, :m], planes[2, :m], planes[3, :m]
+    xr, xi, yr, yi = planes[0], planes[1], planes[2], planes[3]
     for j in range(m):
         xr[j] = frame[2 * j] * window[2 * j]
         xi[j] = frame[2 * j + 1] * window[2 * j + 1]
@@ -171,28 +171,28 @@ def _power_of_two(frame, window, order, twiddles, split, planes, power):
     if 4 ** twiddles.shape[0] < m:
         _radix2(xr, xi, yr, yi)
         xr, xi, yr, yi = yr, yi, xr, xi
-    zr, zi, back_r, back_i = planes[4], planes[5], planes[6], planes[7]
-    for k in range(m + 1):  # Z[0] … Z[m], where Z[m] is Z[0] again
-        zr[k] = xr[order[k]]
-        zi[k] = xi[order[k]]
+    for k in range(m + 1):  # y is Z[0] … Z[m], where Z[m] is Z[0] again
+        yr[k] = xr[order[k]]
+        yi[k] = xi[order[k]]
     last = np.uint64(m)
-    for k in range(np.uint64(m + 1)):  # unsigned: no test for a negative index
-        back_r[k] = zr[last - k]
+    for k in range(np.uint64(m + 1)):  # and x is Z[m] … Z[0]; unsigned: no index below 0
+        xr[k] = yr[last - k]
     for k in range(np.uint64(m + 1)):
-        back_i[k] = zi[last - k]
+        xi[k] = yi[last - k]
     cos, sin = split[0], split[1]
     for k in range(m + 1):
-        er, ei = zr[k] + back_r[k], zi[k] - back_i[k]
-        dr, di = zi[k] + back_i[k], back_r[k] - zr[k]
+        er, ei = yr[k] + xr[k], yi[k] - xi[k]
+        dr, di = yi[k] + xi[k], xr[k] - yr[k]
         real = er + cos[k] * dr - sin[k] * di
         imag = ei + cos[k] * di + sin[k] * dr
         power[k] = np.float32(0.25) * (real * real + imag * imag)
 
 
 @_inner
-def _any_length(frame, window, axis, windowed, spectrum, power):
+def _any_length(frame, window, axis, planes, spectrum, power):
     """Power spectrum of a windowed frame of any length, by rocket-fft (DUCC's real FFT)."""
-    for i in range(windowed.size):
+    windowed = planes.reshape(planes.size)[: window.size]
+    for i in range(window.size):
         windowed[i] = frame[i] * window[i]
     r2c(windowed, spectrum, axis, True, 1.0, 1)
     for k in range(power.size):
@@ -226,8 +226,9 @@ def _decibels(power, floor, exponents, out):
 
 
 @_inner
-def _mel(power, weights, start, bounds, out):
-    """The sum of each band: its weights times the bins from ``start`` on."""
+def _mel(power, weights, bands, out):
+    """The sum of each band: its weights times the bins from its start on."""
+    start, bounds = bands[0], bands[1]
     for band in range(out.size):
         w = weights[bounds[band] : bounds[band + 1]]
         p = power[start[band] : start[band] + w.size]
@@ -261,21 +262,23 @@ def _levels(frame):
 
 
 @_inner
-def _rows(samples, n_rows, hop, first, capture_shift, constants, tables, scratch, out):
-    window, order, twiddles, split, weights, start, bounds, dct = tables
-    planes, windowed, spectrum, fft_axis, exponents, mel = scratch
-    power, db, mel_db, mfcc, rms, peak, time, captured = out
+def _rows(samples, at, n_rows, hop, first, capture_shift, constants, tables, scratch, out):
+    window, order, twiddles, split, weights, bands, dct = tables
+    planes, spectrum, fft_axis, work = scratch
+    power, db, mel_db, mfcc, levels, times = out
     sr, db_floor, mel_floor = constants
-    peak_bits = peak.view(np.int32)
+    exponents, mel = work[0], work[1, : mel_db.shape[1]]
+    rms, peak_bits = levels[0], levels[1].view(np.int32)
+    time, captured = times[0], times[1]
     for row in range(n_rows):
-        frame = samples[row * hop : row * hop + window.size]
+        frame = samples[at + row * hop : at + row * hop + window.size]
         rms[row], peak_bits[row] = _levels(frame)
         if order.size:
             _power_of_two(frame, window, order, twiddles, split, planes, power[row])
         else:
-            _any_length(frame, window, fft_axis, windowed, spectrum, power[row])
+            _any_length(frame, window, fft_axis, planes, spectrum, power[row])
         _decibels(power[row], db_floor, exponents, db[row])
-        _mel(power[row], weights, start, bounds, mel)
+        _mel(power[row], weights, bands, mel)
         _decibels(mel, mel_floor, exponents, mel_db[row])
         _product(dct, mel_db[row], mfcc[row])
         time[row] = (first + row * hop) / sr
@@ -283,17 +286,21 @@ def _rows(samples, n_rows, hop, first, capture_shift, constants, tables, scratch
 
 
 @_compiled()
-def rows_holding_gil(samples, n_rows, hop, first, capture_shift, constants, tables, scratch, out):
-    """Compute ``n_rows`` rows of ``out`` from frames ``hop`` apart in ``samples``.
+def rows_holding_gil(
+    samples, at, n_rows, hop, first, capture_shift, constants, tables, scratch, out
+):
+    """Compute ``n_rows`` rows of ``out`` from frames ``hop`` apart, the first at ``at``.
 
     ``first`` is the sample number of the first row's ``time``, ``capture_shift`` the seconds from
     ``time`` to ``captured``, ``constants`` (sr, least db, least mel_db). Called by the processing
     thread; allocates no array, raises nothing.
     """
-    _rows(samples, n_rows, hop, first, capture_shift, constants, tables, scratch, out)
+    _rows(samples, at, n_rows, hop, first, capture_shift, constants, tables, scratch, out)
 
 
 @_compiled(nogil=True)
-def rows_releasing_gil(samples, n_rows, hop, first, capture_shift, constants, tables, scratch, out):
+def rows_releasing_gil(
+    samples, at, n_rows, hop, first, capture_shift, constants, tables, scratch, out
+):
     """As `rows_holding_gil`, letting other threads run meanwhile: for recordings."""
-    _rows(samples, n_rows, hop, first, capture_shift, constants, tables, scratch, out)
+    _rows(samples, at, n_rows, hop, first, capture_shift, constants, tables, scratch, out)

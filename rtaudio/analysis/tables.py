@@ -57,25 +57,25 @@ def mel_edges(n_mels: int, fmin: float, fmax: float, htk: bool) -> NDArray[np.fl
 
 def mel_filters(
     sr: int, n_fft: int, n_mels: int, fmin: float, fmax: float, htk: bool
-) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Triangular mel filters of unit area ("slaney" norm), without their zeros.
 
-    Returns ``weights`` of all bands end to end, ``start``, the first bin of each band, and
-    ``bounds`` (n_mels + 1,): band b has ``weights[bounds[b]:bounds[b + 1]]``. A dense matrix
-    of 128 bands and 1025 bins would be 98 % zeros.
+    Returns ``weights`` of all bands end to end, and ``bands`` (2, n_mels + 1): band b begins at
+    bin ``bands[0, b]`` and has ``weights[bands[1, b]:bands[1, b + 1]]``. A dense matrix of 128
+    bands and 1025 bins would be 98 % zeros.
     """
     edges = mel_edges(n_mels, fmin, fmax, htk)
     frequencies = np.fft.rfftfreq(n_fft, 1 / sr)
     pieces: list[NDArray[np.float64]] = []
-    start = np.zeros(n_mels, np.int64)
+    bands = np.zeros((2, n_mels + 1), np.int64)
     for band, (left, centre, right) in enumerate(zip(edges, edges[1:], edges[2:], strict=False)):
         first, stop = np.searchsorted(frequencies, (left, right))
         bins = frequencies[first:stop]
         rising, falling = (bins - left) / (centre - left), (right - bins) / (right - centre)
         pieces.append(np.maximum(0, np.minimum(rising, falling)) * 2 / (right - left))
-        start[band] = first
-    bounds = np.cumsum([0, *(len(piece) for piece in pieces)], dtype=np.int64)
-    return np.concatenate(pieces).astype(np.float32), start, bounds
+        bands[0, band] = first
+    bands[1] = np.cumsum([0, *(len(piece) for piece in pieces)])
+    return np.concatenate(pieces).astype(np.float32), bands
 
 
 def dct_matrix(n_mfcc: int, n_mels: int) -> NDArray[np.float32]:

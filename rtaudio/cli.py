@@ -289,7 +289,7 @@ def _picture(
 
     if out.suffix not in figures.PICTURE_SUFFIXES:
         raise UsageError(f"--out {out}: not one of {', '.join(figures.PICTURE_SUFFIXES)}")
-    overview = figures.Overview(settings)
+    overview = figures.Overview()
 
     def consume(frames: Frames) -> None:
         watch(frames)
@@ -298,10 +298,11 @@ def _picture(
     try:
         with words.progress([name]) as report:
             summary = analyze_recording(
-                lambda: overview.listening(open_again()),
+                open_again,
                 settings,
                 consume,
                 top_db=top_db,
+                tap=overview.hear,
                 progress=lambda done_s, total_s: report(0, done_s, total_s),
             )
         words.notes(name, summary)

@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.fft
 
-from rtaudio.analysis.condition import PIECE, Conditioner
 from rtaudio.consumers.partial import Partial
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -20,7 +18,6 @@ if TYPE_CHECKING:
     from rtaudio.analysis.frames import Frames
     from rtaudio.analysis.settings import Settings
     from rtaudio.pipeline import Summary
-    from rtaudio.sources.block import Block, Source
 
     Floats = NDArray[np.float32]
 
@@ -105,18 +102,14 @@ class Spectrum:
 class Overview:
     """What the five pictures show, gathered in one pass and in constant memory."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self) -> None:
         self.frames_seen = 0
         self.db = Columns(np.maximum)
         self.mfcc = Columns(np.add)
-        self.forget_samples()
-
-    def forget_samples(self) -> None:
-        """Begin the waveform and the spectrum anew."""
         self.high = Columns(np.maximum)
         self.low = Columns(np.minimum)
         self.spectrum = Spectrum()
+        self._heard = 0
 
     def take(self, frames: Frames) -> None:
         """Take rows."""
@@ -124,45 +117,20 @@ class Overview:
         self.mfcc.add(frames.mfcc)
         self.frames_seen += len(frames)
 
-    def hear(self, samples: Floats) -> None:
-        """Take samples (n,) at the rate of the analysis."""
+    def hear(self, first: int, samples: Floats) -> None:
+        """Take samples (n,) at the rate of the analysis: `Analyzer`'s ``tap``."""
+        missing = first - self._heard
+        if missing > 0:  # lost: the time axis does not slip
+            zeros = np.zeros(min(missing, 1 << 16), np.float32)
+            for start in range(0, missing, len(zeros)):
+                self._add_samples(zeros[: missing - start])
+        self._add_samples(samples)
+
+    def _add_samples(self, samples: Floats) -> None:
+        self._heard += len(samples)
         self.spectrum.add(samples)
         self.high.add(samples[:, np.newaxis])
         self.low.add(samples[:, np.newaxis])
-
-    def listening(self, source: Source) -> Source:
-        """``source``, whose samples are heard as they pass."""
-        self.forget_samples()
-        return _Listening(source, self)
-
-
-class _Listening:
-    """A source whose blocks are conditioned once more, for the pictures of the samples."""
-
-    def __init__(self, source: Source, overview: Overview) -> None:
-        self._source = source
-        self._overview = overview
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._source, name)
-
-    def __enter__(self) -> _Listening:
-        self._source.__enter__()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._source.__exit__(*error)
-
-    def __iter__(self) -> Iterator[Block]:
-        settings = self._overview._settings.with_sr(self._source.sr)
-        conditioner = Conditioner(settings, self._source.sr)
-        for block in self._source:
-            samples = conditioner.check(block.samples)
-            for start in range(0, len(samples), PIECE):
-                self._overview.hear(conditioner.take(samples[start : start + PIECE]))
-            yield block
-        for piece in conditioner.flush():
-            self._overview.hear(piece)
 
 
 def durations(settings: Settings) -> str:

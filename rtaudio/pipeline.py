@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from rtaudio.analysis.analyzer import Tap
     from rtaudio.analysis.frames import Frames
     from rtaudio.sources.block import Source
 
@@ -66,23 +67,25 @@ def analyze_recording(
     consume: Callable[[Frames], None],
     *,
     top_db: float | None = None,
+    tap: Tap | None = None,
     progress: Callable[[float, float | None], None] = lambda done_s, total_s: None,
 ) -> Summary:
     """Analyze a whole recording in constant memory, handing borrowed frames to ``consume``.
 
     ``top_db`` clips every dB feature that far below its loudest value of the whole recording,
     as librosa's `power_to_db` does; that takes a first pass, so ``open_again`` is called twice.
+    ``tap`` is handed the samples that were framed, as `Analyzer` does.
     ``progress`` is called with the seconds done and the seconds there are, if that is known.
     """
     if top_db is None:
-        return _one_pass(open_again(), settings, consume, NO_FLOORS, None, progress)
+        return _one_pass(open_again(), settings, consume, NO_FLOORS, None, tap, progress)
     if not top_db >= 0:
         raise ValueError(f"top_db={top_db} is below 0")
     loudest = _Loudest()
     passes = _TwoPasses(progress)
-    _one_pass(open_again(), settings, loudest.take, NO_FLOORS, None, passes.first)
+    _one_pass(open_again(), settings, loudest.take, NO_FLOORS, None, None, passes.first)
     floors = Floors(loudest.db - top_db, loudest.mel_db - top_db)
-    return _one_pass(open_again(), settings, consume, floors, top_db, passes.second)
+    return _one_pass(open_again(), settings, consume, floors, top_db, tap, passes.second)
 
 
 def _one_pass(
@@ -91,12 +94,13 @@ def _one_pass(
     consume: Callable[[Frames], None],
     floors: Floors,
     top_db: float | None,
+    tap: Tap | None,
     progress: Callable[[float, float | None], None],
 ) -> Summary:
     samples = frames = 0
     with source:
         settings = _for_rate(settings, source)
-        analyzer = Analyzer(settings, source.sr, release_gil=True, floors=floors)
+        analyzer = Analyzer(settings, source.sr, release_gil=True, floors=floors, tap=tap)
         for block in source:
             samples += block.lost + len(block.samples)
             for some in analyzer.feed(block.samples, lost=block.lost, captured=block.captured):

@@ -8,21 +8,19 @@ from hypothesis import strategies as st
 from sounds import SR, all_frames, assert_same, music
 
 from rtaudio import Analyzer, Settings
-from rtaudio.analysis.condition import PIECE, Conditioner
 
 Y = music(1.5)
 
 
 def conditioned(y, settings, source_sr=SR, cuts=()):
-    """Everything that comes out, end to end, and how many samples were invalid."""
-    conditioner = Conditioner(settings, source_sr)
+    """What the analyzer frames, end to end, and how many samples were invalid."""
     out = []
+    heard = Analyzer(settings, source_sr, tap=lambda first, y: out.append((first, y.copy())))
     for piece in np.split(np.asarray(y), cuts):
-        samples = conditioner.check(piece)
-        for start in range(0, len(samples), PIECE):
-            out.append(conditioner.take(samples[start : start + PIECE]).copy())
-    out += [part.copy() for part in conditioner.flush()]
-    return np.concatenate(out), conditioner.invalid
+        list(heard.feed(piece))
+    list(heard.flush())
+    assert [first for first, _ in out] == [0, *np.cumsum([len(y) for _, y in out])][:-1]
+    return np.concatenate([y for _, y in out]), heard.invalid
 
 
 def test_mix_is_the_mean_and_a_channel_is_itself():

@@ -27,9 +27,9 @@ def test_columns_hold_the_maximum_of_what_they_cover(total, cuts):
 
 
 def overview_of(y, settings, sr=SR):
-    overview = figures.Overview(settings)
+    overview = figures.Overview()
     summary = analyze_recording(
-        lambda: overview.listening(ArraySource(y, sr)), settings, overview.take
+        lambda: ArraySource(y, sr), settings, overview.take, tap=overview.hear
     )
     return overview, summary
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sounds import SR, all_frames, assert_same, joined, music
 
 from rtaudio import Analyzer, Settings
-from rtaudio.analysis.condition import REACH, SETTLED
+from rtaudio.analysis.resample import REACH, SETTLED
 
 Y = music(1.0)
 SETTINGS = {

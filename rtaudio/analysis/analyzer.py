@@ -9,16 +9,20 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 import numpy as np
 
 from rtaudio.analysis import kernel, tables
-from rtaudio.analysis.condition import PIECE, Conditioner, Gap, Zeros
 from rtaudio.analysis.frames import Frames
 from rtaudio.analysis.gaps import Gaps
+from rtaudio.analysis.resample import PIECE, Gap, Resampler, Zeros, as_compiled_for
+from rtaudio.analysis.settings import MAX_CHANNELS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
     from rtaudio.analysis.settings import Settings
+
+    Samples = NDArray[np.floating]
+    Tap = Callable[[int, NDArray[np.float32]], None]
 
 
 class Floors(NamedTuple):
@@ -40,8 +44,9 @@ class Analyzer:
 
     ``source_sr`` is the rate of what is fed (default: ``settings.sr``); where the two differ the
     samples are resampled. ``release_gil`` lets other threads run during the computation, which
-    suits recordings and harms live runs. Making an analyzer compiles the kernels where this
-    machine has not done it yet.
+    suits recordings and harms live runs. ``tap(first, samples)`` is handed the samples as they
+    are framed: mixed, cleaned, resampled, quantized; borrowed, numbered from ``first``, lost ones
+    left out. Making an analyzer compiles the kernels where this machine has not done it yet.
     """
 
     def __init__(
@@ -51,13 +56,22 @@ class Analyzer:
         *,
         release_gil: bool = False,
         floors: Floors = NO_FLOORS,
+        tap: Tap | None = None,
     ) -> None:
         """Allocate; raises `ValueError` where ``settings.sr`` is None."""
         if settings.sr is None:
             raise ValueError("an Analyzer needs a sampling rate: Settings(sr=…)")
         self.settings = settings
         n_fft, n_mels = settings.n_fft, settings.n_mels
-        self._conditioner = Conditioner(settings, source_sr or settings.sr)
+        self._source_sr = source_sr or settings.sr
+        self._least_channels = 1 if settings.channel == "mix" else int(settings.channel)
+        channel = 0 if settings.channel == "mix" else int(settings.channel)
+        self._resampler = None
+        if self._source_sr != settings.sr:
+            self._resampler = Resampler(self._source_sr, settings.sr, channel)
+        self._channel = channel if self._resampler is None else 0  # of what `_append` gets
+        self._bits = settings.quantize_bits or 0
+        self._tap = tap
         self._kernel = kernel.rows_releasing_gil if release_gil else kernel.rows_holding_gil
         self._time_to_last = (n_fft - 1 - n_fft // 2) / settings.sr
 
@@ -93,23 +107,26 @@ class Analyzer:
         self._samples = np.zeros(n_fft + max(PIECE, n_fft), np.float32)
         self.reset()
         self._compute(0)  # compiles, or loads what was compiled
+        kernel.append(np.zeros((0, 1), np.float32), 0, 0, self._samples, 0)
 
     def reset(self) -> None:
         """Begin again at sample 0, also after `flush`."""
         padding = self.settings.n_fft // 2 if self.settings.center else 0
-        self._conditioner.reset()
+        if self._resampler is not None:
+            self._resampler.reset()
         self._gaps = Gaps()
         self._some_lost = False  # whether rows.lost holds anything but zeros
         self._rows.lost[:] = 0
+        self._fed = 0  # samples fed or lost, at the source's rate
+        self._invalid = 0
         self._row = 0  # number of the next row
         self._start = -padding  # where its frame begins; all absolute, at settings.sr
         self._end = 0  # where the samples in hand end
         self._filled = padding  # how many of _samples are in hand
         self._samples[:padding] = 0
-        self._zeros = 0  # zeros of a gap still to be taken
-        self._piece: NDArray[np.float32] | None = None  # conditioned samples still to be taken
-        self._owed: Iterator[NDArray[np.float32] | Gap | Zeros] | None = None  # comes after them
-        self._rest: NDArray[np.floating] | None = None  # and then these, as they were fed
+        self._zeros = 0  # zeros still to be taken
+        self._piece: Samples | None = None  # samples (n, channels) still to be taken
+        self._owed: Iterator[Samples | Gap | Zeros] | None = None  # what comes after them
         self._capture_shift = math.nan
         self._ready = False  # a frame is complete
         self._ended = False
@@ -117,11 +134,9 @@ class Analyzer:
     @property
     def invalid(self) -> int:
         """How many samples were NaN, Inf or beyond 1e12, and were taken as 0."""
-        return self._conditioner.invalid
+        return self._invalid if self._resampler is None else self._resampler.invalid
 
-    def feed(
-        self, samples: NDArray[np.floating], lost: int = 0, captured: float = math.nan
-    ) -> Iterator[Frames]:
+    def feed(self, samples: Samples, lost: int = 0, captured: float = math.nan) -> Iterator[Frames]:
         """Accept ``samples`` (n,) or (n, channels) at the call; iterate over what they complete.
 
         ``lost`` is the number of samples missing just before them, at the source's rate, and
@@ -134,13 +149,18 @@ class Analyzer:
         """
         if self._ready or self._ended:
             self._refuse()
-        samples = self._conditioner.check(samples)
-        if lost < 0:
-            raise ValueError(f"lost={lost} is below 0")
+        samples = self._checked(samples, lost)
+        self._fed += lost
         # A frame's last sample stands that much after the frame's `time` on the capture clock.
-        self._capture_shift = captured - self._conditioner.seconds(lost) + self._time_to_last
-        self._owed = self._conditioner.lose(lost) if lost else None
-        self._rest = samples
+        self._capture_shift = captured - self._fed / self._source_sr + self._time_to_last
+        self._fed += len(samples)
+        if self._resampler is not None:
+            self._owed = self._resampler.pieces(samples, lost)
+        elif lost:
+            begin = self._fed - len(samples)
+            self._owed = iter((Gap(begin - lost, begin), Zeros(lost), samples))
+        else:
+            self._piece = samples
         self._advance()
         return self._completed()
 
@@ -161,9 +181,34 @@ class Analyzer:
             raise RuntimeError("frames of the last feed were left untaken: iterate to the end")
         raise RuntimeError("this analyzer was flushed: reset() starts it again")
 
+    def _checked(self, samples: Samples, lost: int) -> Samples:
+        """``samples`` as (n, channels); `ValueError` where they can't be taken."""
+        samples = np.asarray(samples)
+        if samples.ndim == 1:
+            samples = samples[:, np.newaxis]
+        if samples.ndim != 2:
+            raise ValueError(f"samples of shape {samples.shape} are not (n,) or (n, channels)")
+        channels = samples.shape[1]
+        if not 1 <= channels <= MAX_CHANNELS:
+            raise ValueError(
+                f"samples of shape {samples.shape} have {channels} channels, not "
+                f"1 … {MAX_CHANNELS}: rows are samples, so librosa's (channels, n) goes in as y.T"
+            )
+        if channels < self._least_channels:
+            channel = self.settings.channel
+            raise ValueError(f"channel={channel} is not there: the samples have {channels}")
+        if samples.dtype.kind != "f":
+            raise ValueError(
+                f"samples are {samples.dtype}, not floats: divide integers by their full scale"
+            )
+        if lost < 0:
+            raise ValueError(f"lost={lost} is below 0")
+        return samples
+
     def _last(self) -> Iterator[NDArray[np.float32] | Zeros]:
-        yield from self._conditioner.flush()
-        if self.settings.center and self._end > 0:
+        if self._resampler is not None:
+            yield from self._resampler.flush()
+        if self.settings.center and self._fed > 0:
             yield Zeros(self.settings.n_fft // 2)
 
     def _completed(self) -> Iterator[Frames]:
@@ -182,29 +227,24 @@ class Analyzer:
                 self._ready = True
                 return
             if self._zeros:
-                self._zeros -= self._append(self._zeros, None)
+                self._append_zeros()
             elif self._piece is not None:
-                taken = self._append(len(self._piece), self._piece)
-                self._piece = self._piece[taken:] if taken < len(self._piece) else None
+                self._append(self._piece)
             elif self._owed is not None:
                 self._take_owed(next(self._owed, None))
-            elif self._rest is not None:
-                block = self._rest
-                self._rest = block[PIECE:] if len(block) > PIECE else None
-                self._piece = self._conditioner.take(block[:PIECE])
             else:
                 self._ready = False
                 return
 
-    def _take_owed(self, piece: NDArray[np.float32] | Gap | Zeros | None) -> None:
-        if piece is None:
+    def _take_owed(self, owed: Samples | Gap | Zeros | None) -> None:
+        if owed is None:
             self._owed = None
-        elif isinstance(piece, Gap):
-            self._gaps.add(*piece)
-        elif isinstance(piece, Zeros):
-            self._zeros = piece.length
+        elif isinstance(owed, Gap):
+            self._gaps.add(*owed)
+        elif isinstance(owed, Zeros):
+            self._zeros = owed.length
         else:
-            self._piece = piece
+            self._piece = owed
 
     def _skip_lost(self) -> None:
         """Leave out the frames that lie wholly inside a gap."""
@@ -215,24 +255,44 @@ class Analyzer:
             self._row += count
             self._start += count * hop
 
-    def _append(self, count: int, samples: NDArray[np.float32] | None) -> int:
-        """Append some of ``samples``, or of ``count`` zeros; returns how many."""
-        unseen = self._start - self._end
-        if unseen > 0:  # no frame holds these
-            taken = min(count, unseen)
+    def _append(self, samples: Samples) -> None:
+        """Append what fits of ``samples``, and keep the rest for the next time."""
+        if self._start > self._end:  # no frame holds the next ones: they are looked at, not kept
             self._filled = 0
-            self._end += taken
-            return taken
+            taken = min(len(samples), self._start - self._end, PIECE)
+        else:
+            taken = min(len(samples), self._room(len(samples)))
+        fits = taken == len(samples)
+        block = as_compiled_for(samples if fits else samples[:taken])
+        self._piece = None if fits else samples[taken:]
+        buffer, at = self._samples, self._filled
+        self._invalid += kernel.append(block, self._channel, self._bits, buffer, at)
+        if self._tap is not None:
+            self._tap(self._end, buffer[at : at + taken])
+        if self._start <= self._end:
+            self._filled += taken
+        self._end += taken
+
+    def _append_zeros(self) -> None:
+        """Append what fits of the zeros; those that no frame holds cost nothing."""
+        if self._start > self._end:
+            self._filled = 0
+            taken = min(self._zeros, self._start - self._end)
+        else:
+            taken = min(self._zeros, self._room(self._zeros))
+            self._samples[self._filled : self._filled + taken] = 0
+            self._filled += taken
+        self._end += taken
+        self._zeros -= taken
+
+    def _room(self, wanted: int) -> int:
+        """Room behind the samples in hand; they move to the front where it is too little."""
         buffer = self._samples
-        if count > len(buffer) - self._filled:
+        if wanted > len(buffer) - self._filled:
             kept = self._end - self._start
             buffer[:kept] = buffer[self._filled - kept : self._filled]
             self._filled = kept
-        taken = min(count, len(buffer) - self._filled)
-        buffer[self._filled : self._filled + taken] = 0 if samples is None else samples[:taken]
-        self._filled += taken
-        self._end += taken
-        return taken
+        return len(buffer) - self._filled
 
     def _step(self) -> Frames:
         """Compute as many rows as are ready and fit, and take in samples for the next ones."""
@@ -253,12 +313,13 @@ class Analyzer:
         return frames
 
     def _compute(self, count: int) -> None:
+        settings = self.settings
         self._kernel(
             self._samples,
             self._start - self._end + self._filled,
             count,
-            self.settings.hop_length,
-            self._start + self.settings.n_fft // 2,
+            settings.hop_length,
+            self._start + settings.n_fft // 2,
             self._capture_shift,
             *self._fixed,
         )

@@ -6,10 +6,13 @@ A live run must not give up the GIL between two steps of a hop, since beside a b
 would wait up to a switch interval to get it back; files are analyzed side by side without it.
 
 No array is allocated here: tables, scratch and outputs come from `Analyzer`, each as one tuple
-(a tuple of arrays costs a call half as much as a named tuple). Every sum runs in an order that
-depends on the settings alone, so a row has the same bits whatever it was computed along with.
+(a tuple of arrays costs a call half as much as a named tuple).
 
-Fast-math leaves out ``nnan`` and ``ninf``: an Inf made by overflow stays an Inf.
+No fast-math: every sum runs in the order written here, so that a row has the same bits in every
+process. With ``reassoc`` and ``contract`` the process that compiled and those that found the
+compiled code differed in the last bits, since LLVM optimizes each copy of an inlined function
+anew. Strictness costs a sixth of the Fourier transform; loops over independent elements are
+vectorized all the same, and long sums are written as such (`_levels`).
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
 
 LIMIT = np.float32(1e12)  # a larger sample is not sound; its power could overflow float32
 AMIN = np.float32(1e-10)  # librosa's floor of power, -100 dB
-_FLAGS: dict[str, Any] = {"fastmath": {"reassoc", "nsz", "contract", "afn"}, "error_model": "numpy"}
+_FLAGS: dict[str, Any] = {"error_model": "numpy"}
 _inner = numba.njit(**_FLAGS)
 
 
@@ -48,12 +51,15 @@ def _compiled(nogil: bool = False) -> Any:
 
 
 @_compiled()
-def mix_down(samples, channel, out):
-    """Mix ``samples`` (n, channels) to ``out`` (n,), or take channel number ``channel`` from 1.
+def append(samples, channel, bits, out, at):
+    """Put ``samples`` (n, channels), mixed, cleaned and quantized, into ``out`` from ``at`` on.
 
-    What is not finite, or beyond `LIMIT`, becomes 0; returns how many samples did.
+    ``channel`` is a number from 1, or 0 for the mean of all. What is not finite, or beyond
+    `LIMIT`, becomes 0. With ``bits``, the samples are rounded to the integers
+    -2^(bits-1) … 2^(bits-1) - 1, and back. Returns how many samples were not valid.
     """
     n, channels = samples.shape
+    out = out[at : at + n]
     if channel > 0:
         for i in range(n):
             out[i] = samples[i, channel - 1]
@@ -71,16 +77,12 @@ def mix_down(samples, channel, out):
         valid = abs(out[i]) <= LIMIT
         invalid += not valid
         out[i] = out[i] if valid else np.float32(0)
+    if bits > 0:
+        top = np.float32(1 << (bits - 1))
+        for i in range(n):
+            level = np.rint(out[i] * top)
+            out[i] = min(max(level, -top), top - np.float32(1)) / top
     return invalid
-
-
-@_compiled()
-def quantize(samples, bits):
-    """Round ``samples`` in place to the integers -2^(bits-1) … 2^(bits-1) - 1, and back."""
-    top = np.float32(1 << (bits - 1))
-    for i in range(samples.size):
-        level = np.rint(samples[i] * top)
-        samples[i] = min(max(level, -top), top - np.float32(1)) / top
 
 
 # --- the Fourier transform --------------------------------------------------------------------
@@ -240,25 +242,43 @@ def _mel(power, weights, bands, out):
 
 @_inner
 def _product(matrix, vector, out):
+    """A matrix times a vector. Each sum in eight parts, side by side, which errs less than one."""
+    n = vector.size
     for i in range(out.size):
         row = matrix[i]
-        total = np.float32(0)
-        for k in range(vector.size):
-            total += row[k] * vector[k]
-        out[i] = total
+        a = b = c = d = e = f = g = h = np.float32(0)
+        for eight in range(n // 8):
+            k = 8 * eight
+            a += row[k] * vector[k]
+            b += row[k + 1] * vector[k + 1]
+            c += row[k + 2] * vector[k + 2]
+            d += row[k + 3] * vector[k + 3]
+            e += row[k + 4] * vector[k + 4]
+            f += row[k + 5] * vector[k + 5]
+            g += row[k + 6] * vector[k + 6]
+            h += row[k + 7] * vector[k + 7]
+        for k in range(n - n % 8, n):
+            a += row[k] * vector[k]
+        out[i] = ((a + b) + (c + d)) + ((e + f) + (g + h))
 
 
 @_inner
-def _levels(frame):
+def _levels(frame, squares):
     """Root mean square, and the bits of the largest absolute value, without the window."""
+    n = frame.size
+    for i in range(n):
+        squares[i] = frame[i] * frame[i]
+    while n > 1:  # the sum: fold the upper half onto the lower one
+        half = (n + 1) // 2
+        low, high = squares[: n - half], squares[half:n]
+        for i in range(low.size):
+            low[i] += high[i]
+        n = half
     bits = frame.view(np.int32)
-    total = np.float32(0)
     peak = np.int32(0)
-    for i in range(frame.size):
-        total += frame[i] * frame[i]
-    for i in range(frame.size):  # as integers, since a float maximum keeps NaN's rules: 20 times
+    for i in range(frame.size):  # as integers, which compare in the order of absolute values
         peak = max(peak, bits[i] & np.int32(0x7FFFFFFF))
-    return np.sqrt(total / np.float32(frame.size)), peak
+    return np.sqrt(squares[0] / np.float32(frame.size)), peak
 
 
 @_inner
@@ -272,7 +292,7 @@ def _rows(samples, at, n_rows, hop, first, capture_shift, constants, tables, scr
     time, captured = times[0], times[1]
     for row in range(n_rows):
         frame = samples[at + row * hop : at + row * hop + window.size]
-        rms[row], peak_bits[row] = _levels(frame)
+        rms[row], peak_bits[row] = _levels(frame, planes.reshape(planes.size))
         if order.size:
             _power_of_two(frame, window, order, twiddles, split, planes, power[row])
         else:

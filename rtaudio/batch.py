@@ -19,7 +19,6 @@ from rtaudio.sources.block import SourceError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from multiprocessing.sharedctypes import SynchronizedArray
-    from multiprocessing.synchronize import Event
     from pathlib import Path
 
     from rtaudio.analysis.settings import Settings
@@ -94,14 +93,12 @@ def do_all(
     """Do all of ``jobs`` in ``processes`` processes; yield the outcomes as they come.
 
     ``report`` is called about ten times a second with a job's number, the seconds done and the
-    seconds there are (None: not known). On `KeyboardInterrupt` the workers stop at their next
-    block and leave nothing behind.
+    seconds there are (None: not known). However it ends, the workers leave nothing half-written.
     """
     spawn = multiprocessing.get_context("spawn")
     shared: Any = spawn.Array("d", 2 * len(jobs))
-    stop = spawn.Event()
     pool = ProcessPoolExecutor(
-        min(processes, len(jobs)), spawn, initializer=_begin_worker, initargs=(shared, stop)
+        min(processes, len(jobs)), spawn, initializer=_begin_worker, initargs=(shared,)
     )
     try:
         pending = {pool.submit(_work, number, job): job for number, job in enumerate(jobs)}
@@ -116,33 +113,48 @@ def do_all(
                 except BrokenProcessPool:
                     yield Outcome(job, None, f"{job.file}: its process was killed: use --jobs 1", 0)
     finally:
-        stop.set()
+        for worker in multiprocessing.active_children():
+            worker.terminate()
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-class _Stopped(Exception):
-    """The user ended the run."""
+# --- in a worker ------------------------------------------------------------------------------
+
+
+class _Stopped(BaseException):
+    """The parent ended the run."""
 
 
 _shared: SynchronizedArray[float]
-_stop: Event
+_busy = _stopped = False
 
 
-def _begin_worker(shared: SynchronizedArray[float], stop: Event) -> None:
-    """Leave the signals of the terminal to the parent."""
-    global _shared, _stop
-    _shared, _stop = shared, stop
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _begin_worker(shared: SynchronizedArray[float]) -> None:
+    global _shared  # noqa: PLW0603 - the one way to hand something to a pool's worker
+    _shared = shared
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is the parent's
+    signal.signal(signal.SIGTERM, _stop)
+
+
+def _stop(signum: int, frame: object) -> None:  # noqa: ARG001
+    global _stopped  # noqa: PLW0603
+    _stopped = True
+    if _busy:
+        raise _Stopped
 
 
 def _work(number: int, job: Job) -> Outcome:
+    global _busy  # noqa: PLW0603
+
     def progress(done_s: float, total_s: float | None) -> None:
-        if _stop.is_set():
-            raise _Stopped
         _shared[2 * number], _shared[2 * number + 1] = done_s, total_s or 0
 
-    assert job.out is not None
     try:
-        return do(job, sys.stdout, progress)
+        _busy = not _stopped
+        if _busy:
+            return do(job, sys.stdout, progress)
     except _Stopped:
-        return Outcome(job, None, f"{job.file}: stopped", 0)
+        pass
+    finally:
+        _busy = False
+    return Outcome(job, None, f"{job.file}: stopped", 0)

@@ -296,11 +296,11 @@ def test_interrupted_leaves_nothing_half_written(here, number, status, jobs):
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
             running.send_signal(number)
-            if jobs:  # a worker sees it at its next block
-                pipe.close()
         assert running.wait(60) == status
         assert "Traceback" not in running.stderr.read()
-    assert not [name for name in names(here) if name.endswith(".part") or "endless.npz" in name]
+    assert not [name for name in names(here) if name.endswith(".part")]
+    for whole in here.glob("out/*.npz"):  # what was finished before it heard of it
+        assert len(np.load(whole)["mfcc"]) > 1000 or whole.name == "demo.npz"
 
 
 def test_raw_samples_through_a_pipe(here):

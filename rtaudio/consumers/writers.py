@@ -230,7 +230,7 @@ class ParquetWriter:
     Metadata keys: ``settings`` (JSON of `Settings`) and ``rtaudio`` (JSON).
     """
 
-    GROUP_BYTES = 4 << 20
+    GROUP_BYTES = 1 << 20
 
     def __init__(self, path: Path, names: Sequence[str], settings: Settings) -> None:
         import pyarrow as pa

@@ -79,7 +79,7 @@ def by_librosa(y: Floats) -> int:
     """As users write it: MFCC of the samples, and the dB spectrogram beside it."""
     mfcc = librosa.feature.mfcc(y=y, sr=SR, n_mfcc=N_MFCC, n_fft=N_FFT, hop_length=HOP)
     db = librosa.amplitude_to_db(np.abs(librosa.stft(y, n_fft=N_FFT, hop_length=HOP)))
-    return min(mfcc.shape[1], db.shape[1])
+    return int(min(mfcc.shape[1], db.shape[1]))
 
 
 def by_essentia(y: Floats) -> int:

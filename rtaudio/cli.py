@@ -306,7 +306,7 @@ def _picture(
                 progress=lambda done_s, total_s: report(0, done_s, total_s),
             )
         words.notes(name, summary)
-        figures.draw(overview, summary, name, out, 80.0 if top_db is None else top_db)
+        figures.draw(overview, summary, Path(name).name, out, 80.0 if top_db is None else top_db)
     except SourceError as error:
         words.error(str(error))
         return None
@@ -484,6 +484,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, _terminate)
+            # A shell that starts us in the background has it ignored; SIGINT ends a run there too.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         status = _dispatch(list(argv))
         sys.stdout.flush()
         return status

@@ -170,8 +170,11 @@ def draw(overview: Overview, summary: Summary, title: str, out: Path, top_db: fl
     figure.colorbar(image, ax=axes[3], pad=0.01, label="dBFS")
     axes[3].set(title="Spectrogram in dB", ylabel="frequency (Hz)")
     mfcc = _means(overview.mfcc, overview.frames_seen)
-    image = _draw_image(axes[4], mfcc, span, (-0.5, settings.n_mfcc - 0.5), "viridis")
-    figure.colorbar(image, ax=axes[4], pad=0.01, label="MFCC")
+    # Coefficient 0, the level, is far from the others: the colours are for these.
+    limits = np.percentile(mfcc[:, 1:] if settings.n_mfcc > 1 else mfcc, (1, 99))
+    height = (-0.5, settings.n_mfcc - 0.5)
+    image = _draw_image(axes[4], mfcc, span, height, "viridis", (limits[0], limits[1]))
+    figure.colorbar(image, ax=axes[4], pad=0.01, label="MFCC (0 may exceed)", extend="both")
     axes[4].set(title=f"{settings.n_mfcc} MFCCs", ylabel="coefficient")
     for axis in (axes[0], *axes[2:]):
         axis.set(xlabel="time (s)", xlim=(0, max(end, 1e-3)))
@@ -182,7 +185,7 @@ def _draw_waveform(axis: Any, overview: Overview, settings: Settings, end: float
     high, low = overview.high.image().ravel(), overview.low.image().ravel()
     edges = np.arange(len(high) + 1) * overview.high.stride / (settings.sr or 1)
     axis.stairs(high, np.minimum(edges, end), baseline=low, fill=True, color="C0", lw=0.5, ec="C0")
-    reach = max(1.0, float(np.abs(high).max(initial=0)), float(np.abs(low).max(initial=0)))
+    reach = 1.05 * max(float(np.abs(high).max(initial=0)), float(np.abs(low).max(initial=0)), 1e-6)
     axis.set(title="Waveform", ylabel="amplitude (1 = full scale)", ylim=(-reach, reach))
     axis.grid(alpha=0.3)
 
@@ -247,6 +250,7 @@ def _draw_image(
         extent=(*span, low - half_bin, high + half_bin),
     )
     axis.set_ylim(low, high)
+    axis.set_facecolor(drawn.cmap(0.0))  # behind the last hop's end
     return drawn
 
 

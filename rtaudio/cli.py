@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import rtaudio
+from rtaudio.words import Words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -137,7 +138,7 @@ def analyze(argv: Sequence[str]) -> int:
         raise UsageError(f"--jobs {args.jobs} is not 1 or more")
     outs = _outputs(args.files, args.out, args.kind)
     jobs = _jobs(args, settings, outs)
-    words = _Words(args.quiet)
+    words = Words(args.quiet)
     words.compile()
     with _making_folder(args.out, outs):
         if args.jobs > 1 and len(jobs) > 1 and outs[0] is not None:
@@ -230,14 +231,14 @@ def _making_folder(out: str | None, outs: list[Path | None]) -> Iterator[None]:
             folder.rmdir()
 
 
-def _do(job: Job, words: _Words) -> Outcome:
+def _do(job: Job, words: Words) -> Outcome:
     from rtaudio.batch import do
 
     with words.progress([job.file], visible=job.out is not None) as report:
         return do(job, sys.stdout, lambda done_s, total_s: report(0, done_s, total_s))
 
 
-def _do_all(jobs: list[Job], processes: int, words: _Words) -> Iterator[Outcome]:
+def _do_all(jobs: list[Job], processes: int, words: Words) -> Iterator[Outcome]:
     from rtaudio.batch import do_all
 
     with words.progress([job.file for job in jobs]) as report:
@@ -264,7 +265,7 @@ def plot(argv: Sequence[str]) -> int:
     out = Path(args.out or f"{_stem(args.file)}.png")
     from rtaudio.sources import open_source
 
-    words = _Words(args.quiet)
+    words = Words(args.quiet)
     words.compile()
     summary = _picture(args.file, lambda: open_source(args.file), settings, out, args.top_db, words)
     if summary is None:
@@ -279,7 +280,7 @@ def _picture(
     settings: Settings,
     out: Path,
     top_db: float | None,
-    words: _Words,
+    words: Words,
     watch: Callable[[Frames], None] = lambda frames: None,
 ) -> Summary | None:
     """Draw the five pictures, and print the durations; None where it could not be done."""
@@ -333,7 +334,7 @@ def demo(argv: Sequence[str]) -> int:
         raise UsageError("--top-db needs to know the end: rtaudio plot demo: --top-db DB")
     from rtaudio.sources.signal import SignalSource
 
-    words = _Words(args.quiet)
+    words = Words(args.quiet)
     words.compile()
     words.say(f"analyzing {args.duration:g} s of sine, sweep, noise, clicks and silence, live …")
     ages_ms: list[float] = []
@@ -361,112 +362,6 @@ def demo(argv: Sequence[str]) -> int:
         "next: rtaudio plot YOUR.wav, or rtaudio analyze YOUR.wav -o features.csv"
     )
     return DONE
-
-
-# --- words on stderr --------------------------------------------------------------------------
-
-
-class _Words:
-    """What is said to the user, on stderr: data alone goes to stdout."""
-
-    def __init__(self, quiet: bool) -> None:
-        self._quiet = quiet
-        self._terminal = sys.stderr.isatty() and not quiet
-
-    def say(self, text: str) -> None:
-        if not self._quiet:
-            print(text, file=sys.stderr)
-
-    def error(self, text: str) -> None:
-        print(f"rtaudio: {text}", file=sys.stderr)
-
-    def notes(self, file: str, summary: Any) -> None:
-        """Tell what is wrong with a recording that could be analyzed all the same."""
-        for note in summary.notes:
-            self.error(note)
-        if summary.invalid:
-            self.error(
-                f"{file}: {summary.invalid} samples were NaN, Inf or beyond 1e12, taken as 0"
-            )
-
-    def tell(self, outcome: Outcome) -> bool:
-        """Say what became of a job; returns whether it was done."""
-        file, summary = outcome.job.file, outcome.summary
-        if summary is None:
-            self.error(outcome.error or "")
-            return False
-        self.notes(file, summary)
-        if outcome.job.out is not None:
-            speed = summary.duration_s / max(outcome.took_s, 1e-9)
-            self.say(
-                f"{file}: {summary.duration_s:.3f} s, {summary.frames} frames → "
-                f"{outcome.job.out} ({outcome.took_s:.2f} s, {speed:.0f} × real time)"
-            )
-        return True
-
-    def compile(self) -> None:
-        """Load the compiled kernels; say so where they have to be compiled first."""
-        import numba.core.event as numba_event
-
-        from rtaudio.analysis.analyzer import Analyzer
-        from rtaudio.analysis.settings import Settings
-
-        words = self
-
-        class Listener(numba_event.Listener):
-            said = False
-
-            def on_start(self, event: object) -> None:  # noqa: ARG002
-                if not self.said:
-                    words.say("compiling the analysis for this machine, once: about 15 s …")
-                self.said = True
-
-            def on_end(self, event: object) -> None:
-                pass
-
-        listener = Listener()
-        numba_event.register("numba:compile", listener)  # type: ignore[no-untyped-call]
-        try:
-            small = Settings(sr=22050, n_fft=16, n_mels=1, n_mfcc=1, quantize_bits=8)
-            Analyzer(small, release_gil=True)
-        finally:
-            numba_event.unregister("numba:compile", listener)  # type: ignore[no-untyped-call]
-
-    @contextlib.contextmanager
-    def progress(
-        self, files: Sequence[str], visible: bool = True
-    ) -> Iterator[Callable[[int, float, float | None], None]]:
-        """A bar for each recording, on a terminal alone."""
-        if not (self._terminal and visible):
-            yield lambda number, done_s, total_s: None
-            return
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=None),
-            TextColumn("{task.fields[done]}"),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-            tasks: dict[int, Any] = {}
-
-            def report(number: int, done_s: float, total_s: float | None) -> None:
-                if number not in tasks and done_s > 0:
-                    name = Path(files[number]).name
-                    tasks[number] = bars.add_task(name, total=total_s, done="")
-                if number in tasks:
-                    bars.update(tasks[number], completed=done_s, total=total_s, done=_clock(done_s))
-                    if total_s and done_s >= total_s:
-                        bars.update(tasks[number], visible=False)
-
-            yield report
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
 
 
 # --- the whole --------------------------------------------------------------------------------

@@ -29,9 +29,10 @@ ROOMS = {
         "rtaudio.consumers",
         "rtaudio.pipeline",
     },
+    "rtaudio.words": {"numba", "rich", "rtaudio.analysis", "rtaudio.batch", "rtaudio.pipeline"},
     "rtaudio.cli": {
-        *("numba", "rich", "rtaudio", "rtaudio.analysis", "rtaudio.sources", "rtaudio.consumers"),
-        *("rtaudio.pipeline", "rtaudio.batch", "rtaudio.figures"),
+        *("rtaudio", "rtaudio.analysis", "rtaudio.sources", "rtaudio.consumers"),
+        *("rtaudio.pipeline", "rtaudio.batch", "rtaudio.figures", "rtaudio.words"),
     },
     "rtaudio.__main__": {"rtaudio.cli"},
     "rtaudio": {"rtaudio.analysis", "rtaudio.sources", "rtaudio.pipeline"},

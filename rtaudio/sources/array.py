@@ -11,7 +11,6 @@ from rtaudio.sources.pace import paced, realtime_blocksize
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import TracebackType
     from typing import Self
 
     from numpy.typing import NDArray
@@ -53,12 +52,7 @@ class ArraySource:
         """Return the source itself."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Nothing is held."""
 
     def __iter__(self) -> Iterator[Block]:

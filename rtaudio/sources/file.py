@@ -18,7 +18,6 @@ from rtaudio.sources.pace import paced, realtime_blocksize
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from os import PathLike
-    from types import TracebackType
     from typing import Self
 
 BLOCKSIZE = 16384
@@ -64,12 +63,7 @@ class FileSource:
         """Return the source itself."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Close the file."""
         self._file.close()
 

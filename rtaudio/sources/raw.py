@@ -13,7 +13,6 @@ from rtaudio.sources.file import check_stdin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import TracebackType
     from typing import Self
 
     from numpy.typing import NDArray
@@ -95,12 +94,7 @@ class RawStdinSource:
         """Return the source itself."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Standard input stays open."""
 
     def __iter__(self) -> Iterator[Block]:

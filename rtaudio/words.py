@@ -22,10 +22,12 @@ class Words:
         self._terminal = sys.stderr.isatty() and not quiet
 
     def say(self, text: str) -> None:
+        """Say what went well, unless quiet."""
         if not self._quiet:
             print(text, file=sys.stderr)
 
     def error(self, text: str) -> None:
+        """Say what went wrong, in one line."""
         print(f"rtaudio: {text}", file=sys.stderr)
 
     def notes(self, file: str, summary: Summary) -> None:

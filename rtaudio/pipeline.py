@@ -197,7 +197,8 @@ def analyze(
         What to compute. ``settings.sr`` is the rate of the analysis: a recording of another rate
         is resampled.
     features
-        Names of what to keep, of ``mfcc``, ``rms``, ``peak``, ``mel_db``, ``db``, ``power``.
+        Names of what to keep, of ``mfcc``, ``rms``, ``peak``, ``mel_db``, ``db``, ``power``,
+        ``captured``; ``time`` and ``lost`` come with them.
     top_db
         Clip ``db``, ``mel_db`` and ``mfcc`` that far below the loudest moment of the whole
         recording, as ``librosa.feature.mfcc`` does by default with 80; takes a second pass.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
 
 #: The features that can be asked for, in the order they are written in.
-FEATURES = ("rms", "peak", "mfcc", "mel_db", "db", "power")
+FEATURES = ("rms", "peak", "mfcc", "mel_db", "db", "power", "captured")
 DEFAULT_FEATURES = ("mfcc", "rms", "peak")
 
 
@@ -106,7 +106,7 @@ def check_features(names: object) -> tuple[str, ...]:
     """``names`` as a tuple in the order of `FEATURES`; `ValueError` names what is not one."""
     wanted = (names,) if isinstance(names, str) else tuple(names)  # type: ignore[arg-type]
     for name in wanted:
-        if name not in FEATURES:
+        if name not in (*FEATURES, "time", "lost"):  # these two are always there
             raise ValueError(f"{name!r} is not a feature: {', '.join(FEATURES)}")
     if not wanted:
         raise ValueError(f"no feature named: {', '.join(FEATURES)}")

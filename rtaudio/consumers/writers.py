@@ -84,17 +84,14 @@ class _Rows:
         return self._features.arrays[name][self._rows]
 
 
-def columns(names: Iterable[str], settings: Settings) -> list[str]:
-    """The columns of a table: ``time``, ``lost``, then each feature, numbered where it is wide."""
+def columns(names: Iterable[str], settings: Settings) -> dict[str, list[str]]:
+    """The columns of a table, by feature: ``time``, ``lost``, then each, numbered where wide."""
     widths = {"mfcc": settings.n_mfcc, "mel_db": settings.n_mels}
-    result = ["time", "lost"]
-    for name in names:
-        if name in ("rms", "peak"):
-            result.append(name)
-        else:
-            width = widths.get(name, settings.n_bins)
-            result.extend(f"{name}_{i}" for i in range(width))
-    return result
+    widths |= {"db": settings.n_bins, "power": settings.n_bins}
+    return {
+        name: [f"{name}_{i}" for i in range(widths[name])] if name in widths else [name]
+        for name in ("time", "lost", *names)
+    }
 
 
 class CsvWriter:
@@ -102,14 +99,16 @@ class CsvWriter:
 
     def __init__(self, file: TextIO, names: Sequence[str], settings: Settings) -> None:
         self._file = file
-        self._names = names
-        header = columns(names, settings)
-        self._format = "%.9f,%d" + ",%.9g" * (len(header) - 2) + "\n"
-        self._file.write(",".join(header) + "\n")
+        titles = columns(names, settings)
+        self._names = list(titles)
+        digits = {"time": "%.9f", "captured": "%.9f", "lost": "%d"}
+        formats = [digits.get(name, "%.9g") for name, wide in titles.items() for _ in wide]
+        self._format = ",".join(formats) + "\n"
+        self._file.write(",".join(title for wide in titles.values() for title in wide) + "\n")
 
     def take(self, frames: Frames | _Rows) -> None:
         """Write some rows."""
-        parts = [getattr(frames, name) for name in ("time", "lost", *self._names)]
+        parts = [getattr(frames, name) for name in self._names]
         table = np.column_stack([np.asarray(part, np.float64) for part in parts])
         self._file.write(self._format * len(table) % tuple(table.ravel().tolist()))
 
@@ -237,15 +236,21 @@ class ParquetWriter:
         import pyarrow.parquet as pq
 
         self._pa = pa
-        self._names = names
-        self._columns = columns(names, settings)
-        types = {"time": pa.float64(), "lost": pa.int64()}
-        self._schema = pa.schema([(name, types.get(name, pa.float32())) for name in self._columns])
+        titles = columns(names, settings)
+        kinds = {"time": np.float64, "captured": np.float64, "lost": np.int64}
+        dtypes = {name: np.dtype(kinds.get(name, np.float32)) for name in titles}
+        self._schema = pa.schema(
+            [
+                (title, pa.from_numpy_dtype(dtypes[name]))
+                for name in titles
+                for title in titles[name]
+            ]
+        )
         # A row group is encoded before `write_batch` returns, so one buffer serves for all.
-        group = max(64, self.GROUP_BYTES // (4 * len(self._columns)))
-        self._time = np.empty(group)
-        self._lost = np.empty(group, np.int64)
-        self._values = np.empty((len(self._columns) - 2, group), np.float32)
+        self._group = max(64, self.GROUP_BYTES // (4 * len(self._schema)))
+        self._held = {
+            name: np.empty((self._group, len(titles[name])), dtypes[name]) for name in titles
+        }
         self._filled = 0
         self._partial = Partial(path)
         # Without an Arrow schema of its own, readers find the metadata added at the end.
@@ -255,23 +260,17 @@ class ParquetWriter:
         """Write some rows."""
         total, start = len(frames.time), 0
         while start < total:
-            count = min(total - start, len(self._time) - self._filled)
-            rows, at = slice(start, start + count), slice(self._filled, self._filled + count)
-            self._time[at] = frames.time[rows]
-            self._lost[at] = frames.lost[rows]
-            column = 0
-            for name in self._names:
-                part = getattr(frames, name)[rows].reshape(count, -1)
-                self._values[column : column + part.shape[1], at] = part.T
-                column += part.shape[1]
+            count = min(total - start, self._group - self._filled)
+            for name, held in self._held.items():
+                rows = getattr(frames, name)[start : start + count]
+                held[self._filled : self._filled + count] = rows.reshape(count, -1)
             self._filled += count
             start += count
-            if self._filled == len(self._time):
+            if self._filled == self._group:
                 self._write_group()
 
     def _write_group(self) -> None:
-        n = self._filled
-        arrays = [self._time[:n], self._lost[:n], *self._values[:, :n]]
+        arrays = [column for held in self._held.values() for column in held[: self._filled].T]
         batch = self._pa.RecordBatch.from_arrays(
             [self._pa.array(array) for array in arrays], schema=self._schema
         )

@@ -93,13 +93,15 @@ def do_all(
     """Do all of ``jobs`` in ``processes`` processes; yield the outcomes as they come.
 
     ``report`` is called about ten times a second with a job's number, the seconds done and the
-    seconds there are (None: not known). However it ends, the workers leave nothing half-written.
+    seconds there are (None: not known). However it ends, the workers leave nothing half-written,
+    but for one that is killed.
     """
     spawn = multiprocessing.get_context("spawn")
-    shared: Any = spawn.Array("d", 2 * len(jobs))
+    shared: Any = spawn.Array("d", 2 * len(jobs), lock=False)
     pool = ProcessPoolExecutor(
         min(processes, len(jobs)), spawn, initializer=_begin_worker, initargs=(shared,)
     )
+    others = set(multiprocessing.active_children())
     try:
         pending = {pool.submit(_work, number, job): job for number, job in enumerate(jobs)}
         while pending:
@@ -111,9 +113,9 @@ def do_all(
                 try:
                     yield future.result()
                 except BrokenProcessPool:
-                    yield Outcome(job, None, f"{job.file}: its process was killed: use --jobs 1", 0)
+                    yield Outcome(job, None, f"{job.file}: a process was killed: use --jobs 1", 0)
     finally:
-        for worker in multiprocessing.active_children():
+        for worker in set(multiprocessing.active_children()) - others:
             worker.terminate()
         pool.shutdown(wait=True, cancel_futures=True)
 

@@ -113,13 +113,32 @@ def _new(command: str, description: str) -> _Parser:
     return parser
 
 
+def _parse(parser: _Parser, argv: Sequence[str]) -> argparse.Namespace:
+    """Parse options and FILEs in any order; what follows ``--`` is a FILE."""
+    from rtaudio.pipeline import can_be_read_twice
+
+    words = list(argv)
+    end = words.index("--") if "--" in words else len(words)
+    args = parser.parse_intermixed_args(words[:end])
+    args.files += words[end + 1 :]
+    if not args.files:
+        parser.error("the following arguments are required: FILE")
+    if args.top_db is not None:
+        for file in args.files:
+            if not can_be_read_twice(file):
+                raise UsageError(
+                    f"--top-db reads twice, and {file} is a pipe: make it a file first"
+                )
+    return args
+
+
 # --- analyze ----------------------------------------------------------------------------------
 
 
 def analyze(argv: Sequence[str]) -> int:
     """Features of recordings."""
     parser = _new("analyze", "Features of recordings, as fast as they can be read.")
-    parser.add_argument("files", nargs="+", metavar="FILE", help="a recording; - is stdin")
+    parser.add_argument("files", nargs="*", metavar="FILE", help="a recording; - is stdin")
     add = parser.add_argument
     add("-o", "--out", metavar="OUT", help=".csv, .npz, .parquet, or a folder (default: stdout)")
     add("--as", dest="kind", choices=("csv", "npz", "parquet"), help="kind of files in a folder")
@@ -132,7 +151,7 @@ def analyze(argv: Sequence[str]) -> int:
     add("-j", "--jobs", type=int, default=1, metavar="N", help="recordings at once (1)")
     add("--raw", metavar="FORMAT", help="raw samples on stdin: f32le:48000:1")
     _add_settings(parser)
-    args = parser.parse_intermixed_args(argv)
+    args = _parse(parser, argv)
     settings = _settings(args)
     if args.jobs < 1:
         raise UsageError(f"--jobs {args.jobs} is not 1 or more")
@@ -162,8 +181,6 @@ def _jobs(args: argparse.Namespace, settings: Settings, outs: list[Path | None])
                 raise ValueError("--raw describes standard input: give - as the FILE")
     except ValueError as error:
         raise UsageError(str(error)) from None
-    if "-" in args.files and args.top_db is not None:
-        raise UsageError("--top-db reads twice, standard input can't be: put it into a file first")
     if "-" in args.files and args.jobs > 1 and len(args.files) > 1:
         raise UsageError("standard input can't be shared out: leave out --jobs")
     return [
@@ -175,6 +192,8 @@ def _jobs(args: argparse.Namespace, settings: Settings, outs: list[Path | None])
 def _outputs(files: list[str], out: str | None, kind: str | None) -> list[Path | None]:
     """Where the features of each file go; None is standard output. Makes nothing yet."""
     if out is None or out == "-":
+        if sys.stdout is None:
+            raise UsageError("standard output is closed: --out FILE")
         if len(files) > 1:
             raise UsageError(f"{len(files)} recordings need a folder: --out FOLDER")
         if kind not in (None, "csv"):
@@ -251,26 +270,27 @@ def _do_all(jobs: list[Job], processes: int, words: Words) -> Iterator[Outcome]:
 def plot(argv: Sequence[str]) -> int:
     """Five pictures of a recording."""
     parser = _new("plot", "Waveform, power spectrum, spectrogram, spectrogram in dB, and MFCCs.")
-    parser.add_argument("file", metavar="FILE", help="a recording")
+    parser.add_argument("files", nargs="*", metavar="FILE", help="a recording")
     parser.add_argument(
         "-o", "--out", metavar="PNG", help=".png, .svg, .pdf (default: FILE's .png)"
     )
     _add_settings(parser)
-    args = parser.parse_intermixed_args(argv)
+    args = _parse(parser, argv)
     settings = _settings(args)
-    if args.file == "-" and args.out is None:
+    if len(args.files) > 1:
+        raise UsageError(f"plot draws one recording, not {len(args.files)}")
+    file = args.files[0]
+    if file == "-" and args.out is None:
         raise UsageError("standard input has no name: --out PICTURE.png")
-    if args.file == "-" and args.top_db is not None:
-        raise UsageError("--top-db reads twice, standard input can't be: put it into a file first")
-    out = Path(args.out or f"{_stem(args.file)}.png")
+    out = Path(args.out or f"{_stem(file)}.png")
     from rtaudio.sources import open_source
 
     words = Words(args.quiet)
     words.compile()
-    summary = _picture(args.file, lambda: open_source(args.file), settings, out, args.top_db, words)
+    summary = _picture(file, lambda: open_source(file), settings, out, args.top_db, words)
     if summary is None:
         return UNREADABLE
-    words.say(f"{args.file}: {summary.duration_s:.3f} s, {summary.frames} frames → {out}")
+    words.say(f"{file}: {summary.duration_s:.3f} s, {summary.frames} frames → {out}")
     return DONE
 
 
@@ -340,7 +360,8 @@ def demo(argv: Sequence[str]) -> int:
     ages_ms: list[float] = []
 
     def watch(frames: Frames) -> None:
-        ages_ms.append(1e3 * (time.perf_counter() - float(frames.captured[-1])))
+        now = time.perf_counter()
+        ages_ms.extend(1e3 * (now - then) for then in frames.captured.tolist() if then == then)
 
     summary = _picture(
         "demo:",
@@ -355,7 +376,8 @@ def demo(argv: Sequence[str]) -> int:
         return UNREADABLE
     ages_ms.sort()
     words.say(
-        f"{summary.frames} frames in {summary.duration_s:g} s, 0 samples lost; a frame's features "
+        f"{summary.frames} frames in {summary.duration_s:g} s, {summary.lost} samples lost; "
+        "a frame's features "
         f"were ready {ages_ms[len(ages_ms) // 2]:.1f} ms after its last sample (p99 "
         f"{ages_ms[len(ages_ms) * 99 // 100]:.1f} ms; samples come in blocks of 10 ms)\n"
         f"picture: {args.out}\n"
@@ -376,13 +398,16 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
     argv = sys.argv[1:] if argv is None else argv
+    if sys.stderr is None:  # closed by the shell: words must not go elsewhere
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
     try:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, _terminate)
             # A shell that starts us in the background has it ignored; SIGINT ends a run there too.
             signal.signal(signal.SIGINT, signal.default_int_handler)
         status = _dispatch(list(argv))
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return status
     except UsageError as error:
         print(f"rtaudio: {error}", file=sys.stderr)
@@ -397,8 +422,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except OSError as error:
+        # What standard output still holds would fail again at the interpreter's exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        print(f"rtaudio: standard output: {error.strerror or error}", file=sys.stderr)
+        print(f"rtaudio: {error}", file=sys.stderr)
         return UNREADABLE
 
 

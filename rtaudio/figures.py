@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,17 +46,27 @@ class Columns:
         start = 0
         while start < len(rows):
             stop = min(len(rows), start + self.stride - self._count)
-            part = self._merge.reduce(rows[start:stop], axis=0)
-            self._open = part if self._open is None else self._merge(self._open, part)
-            self._count += stop - start
+            self._put(self._merge.reduce(rows[start:stop], axis=0), stop - start)
             start = stop
-            if self._count == self.stride:
-                self._done.append(self._open)
-                self._open, self._count = None, 0
-                if len(self._done) == COLUMNS:
-                    pairs = zip(self._done[::2], self._done[1::2], strict=True)
-                    self._done = [self._merge(a, b) for a, b in pairs]
-                    self.stride *= 2
+
+    def skip(self, count: int, width: int) -> None:
+        """Take ``count`` rows that were lost: NaN, however many in no time."""
+        lost = np.full(width, np.nan, np.float32)
+        while count > 0:
+            some = min(count, self.stride - self._count)
+            self._put(lost, some)
+            count -= some
+
+    def _put(self, part: Floats, count: int) -> None:
+        self._open = part if self._open is None else self._merge(self._open, part)
+        self._count += count
+        if self._count == self.stride:
+            self._done.append(self._open)
+            self._open, self._count = None, 0
+            if len(self._done) == COLUMNS:
+                pairs = zip(self._done[::2], self._done[1::2], strict=True)
+                self._done = [self._merge(a, b) for a, b in pairs]
+                self.stride *= 2
 
     def image(self) -> Floats:
         """The columns so far, oldest first; shape (columns, width)."""
@@ -104,33 +115,27 @@ class Overview:
 
     def __init__(self) -> None:
         self.frames_seen = 0
-        self.db = Columns(np.maximum)
+        self.db = Columns(np.fmax)  # which a NaN beside a number leaves alone
         self.mfcc = Columns(np.add)
-        self.high = Columns(np.maximum)
-        self.low = Columns(np.minimum)
+        self.high = Columns(np.fmax)
+        self.low = Columns(np.fmin)
         self.spectrum = Spectrum()
         self._heard = 0
 
     def take(self, frames: Frames) -> None:
-        """Take rows."""
-        self.db.add(frames.db)
-        self.mfcc.add(frames.mfcc)
-        self.frames_seen += len(frames)
+        """Take rows; those that were left out since they were lost stand as NaN."""
+        for columns, rows in ((self.db, frames.db), (self.mfcc, frames.mfcc)):
+            columns.skip(frames.first - self.frames_seen, rows.shape[1])
+            columns.add(rows)
+        self.frames_seen = frames.first + len(frames)
 
     def hear(self, first: int, samples: Floats) -> None:
         """Take samples (n,) at the rate of the analysis: `Analyzer`'s ``tap``."""
-        missing = first - self._heard
-        if missing > 0:  # lost: the time axis does not slip
-            zeros = np.zeros(min(missing, 1 << 16), np.float32)
-            for start in range(0, missing, len(zeros)):
-                self._add_samples(zeros[: missing - start])
-        self._add_samples(samples)
-
-    def _add_samples(self, samples: Floats) -> None:
-        self._heard += len(samples)
+        for columns in (self.high, self.low):
+            columns.skip(first - self._heard, 1)
+            columns.add(samples[:, np.newaxis])
         self.spectrum.add(samples)
-        self.high.add(samples[:, np.newaxis])
-        self.low.add(samples[:, np.newaxis])
+        self._heard = first + len(samples)
 
 
 def durations(settings: Settings) -> str:
@@ -149,13 +154,11 @@ def draw(overview: Overview, summary: Summary, title: str, out: Path, top_db: fl
     Level pictures end ``top_db`` below their loudest point. Raises `OSError` where ``out`` can't
     be written; a picture is whole or not there.
     """
-    import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    mpl.rcParams["svg.hashsalt"] = "rtaudio"  # the same picture twice is the same file
     figure = Figure(figsize=(12, 17), layout="constrained")
     axes = figure.subplots(5, 1)
-    figure.suptitle(title, fontsize=13)
+    figure.suptitle(title, fontsize=13, parse_math=False)
     settings, end = summary.settings, summary.duration_s
     _draw_waveform(axes[0], overview, settings, end)
     _draw_spectrum(axes[1], overview, settings)
@@ -165,13 +168,13 @@ def draw(overview: Overview, summary: Summary, title: str, out: Path, top_db: fl
     image = _draw_image(axes[2], 10 ** (db / 20), span, frequencies, "magma")
     figure.colorbar(image, ax=axes[2], pad=0.01, label="amplitude (1 = full-scale sine)")
     axes[2].set(title="Spectrogram", ylabel="frequency (Hz)")
-    top = float(db.max())
+    top = float(np.nanmax(db))
     image = _draw_image(axes[3], db, span, frequencies, "magma", (max(top - top_db, -200), top))
     figure.colorbar(image, ax=axes[3], pad=0.01, label="dBFS")
     axes[3].set(title="Spectrogram in dB", ylabel="frequency (Hz)")
     mfcc = _means(overview.mfcc, overview.frames_seen)
     # Coefficient 0, the level, is far from the others: the colours are for these.
-    limits = np.percentile(mfcc[:, 1:] if settings.n_mfcc > 1 else mfcc, (1, 99))
+    limits = np.nanpercentile(mfcc[:, 1:] if settings.n_mfcc > 1 else mfcc, (1, 99))
     height = (-0.5, settings.n_mfcc - 0.5)
     image = _draw_image(axes[4], mfcc, span, height, "viridis", (limits[0], limits[1]))
     figure.colorbar(image, ax=axes[4], pad=0.01, label="MFCC (0 may exceed)", extend="both")
@@ -185,7 +188,7 @@ def _draw_waveform(axis: Any, overview: Overview, settings: Settings, end: float
     high, low = overview.high.image().ravel(), overview.low.image().ravel()
     edges = np.arange(len(high) + 1) * overview.high.stride / (settings.sr or 1)
     axis.stairs(high, np.minimum(edges, end), baseline=low, fill=True, color="C0", lw=0.5, ec="C0")
-    reach = 1.05 * max(float(np.abs(high).max(initial=0)), float(np.abs(low).max(initial=0)), 1e-6)
+    reach = 1.05 * max(*np.nan_to_num(np.abs([high, low])).max(axis=1, initial=0), 1e-6)
     axis.set(title="Waveform", ylabel="amplitude (1 = full scale)", ylim=(-reach, reach))
     axis.grid(alpha=0.3)
 
@@ -237,29 +240,37 @@ def _draw_image(
     colormap: str,
     limits: tuple[float | None, float | None] = (None, None),
 ) -> Any:
+    import matplotlib as mpl
+
     low, high = height
-    half_bin = 0.0 if low < 0 else (high - low) / max(1, image.shape[1] - 1) / 2
+    half_bin = 0.0 if low < 0 else (high - low) / max(1, image.shape[1] - 1) / 2 or 0.5
     drawn = axis.imshow(
         image.T,
         origin="lower",
         aspect="auto",
         interpolation="nearest",
-        cmap=colormap,
+        cmap=mpl.colormaps[colormap].with_extremes(bad="0.6"),  # what was lost is grey
         vmin=limits[0],
         vmax=limits[1],
         extent=(*span, low - half_bin, high + half_bin),
     )
-    axis.set_ylim(low, high)
+    axis.set_ylim((low, high) if low < high else (-0.5, 0.5))
     axis.set_facecolor(drawn.cmap(0.0))  # behind the last hop's end
     return drawn
 
 
 def _save(figure: Any, out: Path) -> None:
+    import matplotlib as mpl
+
     partial = Partial(out)
     try:
         kind = out.suffix.lstrip(".")
         metadata = {"png": None, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
-        figure.savefig(partial.name, format=kind, dpi=110, metadata=metadata)
+        with mpl.rc_context({"svg.hashsalt": "rtaudio"}), warnings.catch_warnings():
+            # the same picture twice is the same file; a title in a script that the font lacks
+            # has boxes, and needs no words
+            warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
+            figure.savefig(partial.name, format=kind, dpi=110, metadata=metadata)
         partial.commit()
     finally:
         with contextlib.suppress(OSError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass, replace
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,7 +34,9 @@ class Summary:
     settings: Settings
     source_sr: int
     samples: int
-    """At the source's rate."""
+    """At the source's rate, lost ones counted too."""
+    lost: int
+    """How many of them were lost."""
     frames: int
     invalid: int
     """Samples that were NaN, Inf or beyond 1e12, and were taken as 0."""
@@ -55,6 +58,7 @@ class Summary:
             "top_db": self.top_db,
             "source_sr": self.source_sr,
             "samples": self.samples,
+            "lost": self.lost,
             "frames": self.frames,
             "invalid": self.invalid,
             "notes": list(self.notes),
@@ -97,12 +101,13 @@ def _one_pass(
     tap: Tap | None,
     progress: Callable[[float, float | None], None],
 ) -> Summary:
-    samples = frames = 0
+    samples = lost = frames = 0
     with source:
         settings = _for_rate(settings, source)
         analyzer = Analyzer(settings, source.sr, release_gil=True, floors=floors, tap=tap)
         for block in source:
             samples += block.lost + len(block.samples)
+            lost += block.lost
             for some in analyzer.feed(block.samples, lost=block.lost, captured=block.captured):
                 frames += len(some)
                 consume(some)
@@ -118,7 +123,7 @@ def _one_pass(
                 f"(n_fft={settings.n_fft}): choose a smaller n_fft, or center=True"
             )
         notes = tuple(source.notes)
-    return Summary(settings, source.sr, samples, frames, analyzer.invalid, top_db, notes)
+    return Summary(settings, source.sr, samples, lost, frames, analyzer.invalid, top_db, notes)
 
 
 def _for_rate(settings: Settings, source: Source) -> Settings:
@@ -217,13 +222,24 @@ def analyze(
     names = check_features(features)
     collector = Collector(names)
     summary = analyze_recording(
-        lambda: _as_source(source, settings), settings, collector.take, top_db=top_db
+        lambda: _as_source(source, settings, top_db), settings, collector.take, top_db=top_db
     )
     return collector.features(summary)
 
 
-def _as_source(source: str | PathLike[str] | NDArray[np.floating], settings: Settings) -> Source:
+def can_be_read_twice(name: str | PathLike[str]) -> bool:
+    """Whether a recording is no pipe, by its name alone."""
+    return name != "-" and (Path(name).is_file() or not Path(name).exists())
+
+
+def _as_source(
+    source: str | PathLike[str] | NDArray[np.floating], settings: Settings, top_db: float | None
+) -> Source:
     if isinstance(source, (str, PathLike)):
+        if top_db is not None and not can_be_read_twice(source):
+            raise ValueError(
+                f"top_db reads twice, and {source} is a pipe: put it into a file first"
+            )
         if source == "-":
             raise ValueError("analyze() reads no standard input: use the command line")
         return open_source(source)

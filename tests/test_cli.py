@@ -293,7 +293,7 @@ def test_interrupted_leaves_nothing_half_written(here, number, status, jobs):
             pipe.write((here / "head.wav").read_bytes())
             pipe.flush()
             deadline = time.monotonic() + 60
-            while not any(name.startswith(".endless") for name in names(here)):
+            while not any(name.endswith(".part") for name in names(here)):
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
             running.send_signal(number)

@@ -124,7 +124,7 @@ def test_demo_by_name():
     assert open_source("demo:").duration_s == 10
     assert open_source("demo:", realtime=True).duration_s is None
     assert read(open_source("demo:sine")).shape == (220500, 1)
-    with pytest.raises(ValueError, match="'sinus' is not a signal: demo, sine"):
+    with pytest.raises(SourceError, match="demo:sinus: no such signal: demo:, demo:sine"):
         open_source("demo:sinus")
 
 

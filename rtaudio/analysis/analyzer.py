@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from dataclasses import fields
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
@@ -12,14 +13,12 @@ from rtaudio.analysis import kernel, tables
 from rtaudio.analysis.frames import Frames
 from rtaudio.analysis.gaps import Gaps
 from rtaudio.analysis.resample import PIECE, Gap, Resampler, Zeros, as_compiled_for
-from rtaudio.analysis.settings import MAX_CHANNELS
+from rtaudio.analysis.settings import MAX_CHANNELS, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
-
-    from rtaudio.analysis.settings import Settings
 
     Samples = NDArray[np.floating]
     Tap = Callable[[int, NDArray[np.float32]], None]
@@ -45,8 +44,9 @@ class Analyzer:
     ``source_sr`` is the rate of what is fed (default: ``settings.sr``); where the two differ the
     samples are resampled. ``release_gil`` lets other threads run during the computation, which
     suits recordings and harms live runs. ``tap(first, samples)`` is handed the samples as they
-    are framed: mixed, cleaned, resampled, quantized; borrowed, numbered from ``first``, lost ones
-    left out. Making an analyzer compiles the kernels where this machine has not done it yet.
+    are framed: mixed, cleaned, resampled, quantized; borrowed, numbered from ``first``, which
+    jumps over zeros that stand for lost samples. Making an analyzer compiles the kernels where
+    this machine has not done it yet.
     """
 
     def __init__(
@@ -63,7 +63,9 @@ class Analyzer:
             raise ValueError("an Analyzer needs a sampling rate: Settings(sr=…)")
         self.settings = settings
         n_fft, n_mels = settings.n_fft, settings.n_mels
-        self._source_sr = source_sr or settings.sr
+        if source_sr is not None:
+            Settings(sr=source_sr)  # or ValueError
+        self._source_sr = settings.sr if source_sr is None else int(source_sr)
         self._least_channels = 1 if settings.channel == "mix" else int(settings.channel)
         channel = 0 if settings.channel == "mix" else int(settings.channel)
         self._resampler = None
@@ -118,6 +120,8 @@ class Analyzer:
         self._some_lost = False  # whether rows.lost holds anything but zeros
         self._rows.lost[:] = 0
         self._fed = 0  # samples fed or lost, at the source's rate
+        self._lost = 0  # lost ones that no sample has followed yet
+        self._stream_end: float = math.inf  # where the last sample ends, once that is known
         self._invalid = 0
         self._row = 0  # number of the next row
         self._start = -padding  # where its frame begins; all absolute, at settings.sr
@@ -134,7 +138,7 @@ class Analyzer:
     @property
     def invalid(self) -> int:
         """How many samples were NaN, Inf or beyond 1e12, and were taken as 0."""
-        return self._invalid if self._resampler is None else self._resampler.invalid
+        return self._invalid + (self._resampler.invalid if self._resampler is not None else 0)
 
     def feed(self, samples: Samples, lost: int = 0, captured: float = math.nan) -> Iterator[Frames]:
         """Accept ``samples`` (n,) or (n, channels) at the call; iterate over what they complete.
@@ -149,7 +153,12 @@ class Analyzer:
         """
         if self._ready or self._ended:
             self._refuse()
-        samples = self._checked(samples, lost)
+        samples = self._checked(samples)
+        lost = self._lost + _checked_lost(lost)
+        if not len(samples):  # one loss may be told in pieces, and is one gap all the same
+            self._lost = lost
+            return iter(())
+        self._lost = 0
         self._fed += lost
         # A frame's last sample stands that much after the frame's `time` on the capture clock.
         self._capture_shift = captured - self._fed / self._source_sr + self._time_to_last
@@ -181,7 +190,7 @@ class Analyzer:
             raise RuntimeError("frames of the last feed were left untaken: iterate to the end")
         raise RuntimeError("this analyzer was flushed: reset() starts it again")
 
-    def _checked(self, samples: Samples, lost: int) -> Samples:
+    def _checked(self, samples: Samples) -> Samples:
         """``samples`` as (n, channels); `ValueError` where they can't be taken."""
         samples = np.asarray(samples)
         if samples.ndim == 1:
@@ -201,13 +210,18 @@ class Analyzer:
             raise ValueError(
                 f"samples are {samples.dtype}, not floats: divide integers by their full scale"
             )
-        if lost < 0:
-            raise ValueError(f"lost={lost} is below 0")
         return samples
 
-    def _last(self) -> Iterator[NDArray[np.float32] | Zeros]:
+    def _last(self) -> Iterator[NDArray[np.float32] | Gap | Zeros]:
+        lost = self._lost
         if self._resampler is not None:
-            yield from self._resampler.flush()
+            yield from self._resampler.flush(lost)
+        elif lost:
+            yield Gap(self._fed, self._fed + lost)
+            yield Zeros(lost)
+        self._fed += lost
+        self._stream_end = self._end
+        self._gaps.end(self._end)  # nor does the resampler's reach go beyond it
         if self.settings.center and self._fed > 0:
             yield Zeros(self.settings.n_fft // 2)
 
@@ -305,6 +319,9 @@ class Analyzer:
                 count = int(np.argmax(lost == n_fft))  # not 0: `_skip_lost` has been there
             self._some_lost = bool(self._rows.lost.any())
         self._compute(count)
+        if self._ended:  # what ends in padding has no last sample
+            ends = self._start + n_fft + hop * np.arange(count)
+            self._rows.captured[:count][ends > self._stream_end] = math.nan
         frames = self._borrowed[count]
         frames.first = self._row
         self._row += count
@@ -323,6 +340,17 @@ class Analyzer:
             self._capture_shift,
             *self._fixed,
         )
+
+
+def _checked_lost(lost: int) -> int:
+    """``lost`` as Python's own integer, so that no counter can wrap."""
+    try:
+        value = operator.index(lost)
+    except TypeError:
+        raise ValueError(f"lost={lost!r} is not a whole number") from None
+    if not 0 <= value <= 1 << 50:
+        raise ValueError(f"lost={lost} is not in 0 … 2^50")
+    return value
 
 
 def _tables(settings: Settings) -> tuple[NDArray[np.generic], ...]:

@@ -20,7 +20,7 @@ FEATURES = ("rms", "peak", "mfcc", "mel_db", "db", "power", "captured")
 DEFAULT_FEATURES = ("mfcc", "rms", "peak")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Frames:
     """k rows, one for each hop; every array is C-contiguous, its first axis the row.
 
@@ -60,7 +60,7 @@ class Frames:
         return Frames(self.first, *arrays)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Features:
     """The features of a whole recording: arrays named as in `Frames`, n_frames rows each.
 

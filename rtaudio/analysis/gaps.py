@@ -32,6 +32,10 @@ class Gaps:
         while self.spans and self.spans[0][1] <= before:
             del self.spans[0]
 
+    def end(self, stop: int) -> None:
+        """Let no interval reach beyond sample ``stop``."""
+        self.spans = [(low, min(high, stop)) for low, high in self.spans if low < stop]
+
     def end_if_inside(self, start: int, stop: int) -> int | None:
         """The end of the gap that [start, stop) lies wholly in, if it does in one."""
         for low, high in self.spans:

@@ -102,8 +102,9 @@ def fft_tables(
     bits = m.bit_length() - 1
     digits = [4] * (bits // 2) + [2] * (bits % 2)
     order = np.argsort(np.arange(m).reshape(digits[::-1]).transpose().ravel())
-    twiddles = np.empty((bits // 2, 6, m // 4), np.float32)
-    for step in range(bits // 2):
+    steps = (bits - 1) // 2  # with twiddles; the last pass has none
+    twiddles = np.empty((steps, 6, m // 4), np.float32)
+    for step in range(steps):
         turns = (np.arange(m // 4) // 4**step) / (m // 4**step)
         for k in (1, 2, 3):
             root = np.exp(-2j * np.pi * k * turns)
@@ -140,6 +141,25 @@ def _radix4(xr, xi, yr, yi, w):
 
 
 @_inner
+def _radix4_last(xr, xi, yr, yi):
+    """The last pass of radix 4, whose twiddles are all 1."""
+    m = xr.size // 4
+    for p in range(m):
+        ar, br, cr, dr = xr[p], xr[p + m], xr[p + 2 * m], xr[p + 3 * m]
+        ai, bi, ci, di = xi[p], xi[p + m], xi[p + 2 * m], xi[p + 3 * m]
+        er, ei, fr, fi = ar + cr, ai + ci, ar - cr, ai - ci
+        gr, gi, hr, hi = br + dr, bi + di, br - dr, bi - di
+        yr[4 * p] = er + gr
+        yi[4 * p] = ei + gi
+        yr[4 * p + 1] = fr + hi
+        yi[4 * p + 1] = fi - hr
+        yr[4 * p + 2] = er - gr
+        yi[4 * p + 2] = ei - gi
+        yr[4 * p + 3] = fr - hi
+        yi[4 * p + 3] = fi + hr
+
+
+@_inner
 def _radix2(xr, xi, yr, yi):
     """The last pass when log2 is odd: all twiddles are 1."""
     m = xr.size // 2
@@ -167,12 +187,15 @@ def _power_of_two(frame, window, order, twiddles, split, planes, power):
     for j in range(m):
         xr[j] = frame[2 * j] * window[2 * j]
         xi[j] = frame[2 * j + 1] * window[2 * j + 1]
-    for step in range(twiddles.shape[0]):
+    steps = twiddles.shape[0]
+    for step in range(steps):
         _radix4(xr, xi, yr, yi, twiddles[step])
         xr, xi, yr, yi = yr, yi, xr, xi
-    if 4 ** twiddles.shape[0] < m:
+    if 4 ** (steps + 1) == m:
+        _radix4_last(xr, xi, yr, yi)
+    else:
         _radix2(xr, xi, yr, yi)
-        xr, xi, yr, yi = yr, yi, xr, xi
+    xr, xi, yr, yi = yr, yi, xr, xi
     for k in range(m + 1):  # y is Z[0] … Z[m], where Z[m] is Z[0] again
         yr[k] = xr[order[k]]
         yi[k] = xi[order[k]]

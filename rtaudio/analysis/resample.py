@@ -71,8 +71,10 @@ class Resampler:
             self._position += len(block)
             yield self._resampled(mixed)
 
-    def flush(self) -> Iterator[NDArray[np.float32]]:
-        """What is still held back."""
+    def flush(self, lost: int) -> Iterator[NDArray[np.float32] | Gap | Zeros]:
+        """What is still held back, after ``lost`` missing samples at the very end."""
+        if lost:
+            yield from self._lose(lost, reach_behind=0)
         if self._position:
             yield self._resampled(self._mixed[:0], last=True)
 
@@ -80,12 +82,14 @@ class Resampler:
         resampled: NDArray[np.float32] = self._stream.resample_chunk(mixed, last=last)
         return resampled[:, np.newaxis]
 
-    def _lose(self, lost: int) -> Iterator[NDArray[np.float32] | Gap | Zeros]:
+    def _lose(
+        self, lost: int, reach_behind: int | None = None
+    ) -> Iterator[NDArray[np.float32] | Gap | Zeros]:
         start = self._position * self._up // self._down
         self._position += lost
         stop = -(-self._position * self._up // self._down)
         reach = math.ceil(REACH * max(1, self._up / self._down))
-        yield Gap(start - reach, stop + reach)
+        yield Gap(max(0, start - reach), stop + (reach if reach_behind is None else reach_behind))
         # Once nothing but zeros is held back, a whole number of periods can be left out: an
         # outage of a day costs no more than one of a second.
         settled = SETTLED * math.ceil(max(1, self._down / self._up))

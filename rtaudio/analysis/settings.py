@@ -103,14 +103,21 @@ class Settings:
             raise ValueError(f"fmin={self.fmin:g} Hz is not below {name} ({highest:g} Hz)")
 
     def _check_window(self) -> None:
+        if isinstance(self.window, np.ndarray):
+            raise ValueError("window is an array: name one that scipy knows, or (name, parameter)")
         self._set("window", _as_tuple(self.window))
+        name = self.window[0] if isinstance(self.window, tuple) and self.window else self.window
+        if str(name).endswith("_symmetric"):
+            raise ValueError(f"window={self.window!r} is symmetric: windows are periodic here")
         if self.window == "hann":  # the default needs no check, nor scipy.signal's long import
             return
         try:
             weights = tables.window(self.window, self.win_length or self.n_fft, self.n_fft)
         except (ValueError, TypeError, IndexError) as error:
             raise ValueError(_window_message(self.window, error)) from None
-        if not np.isfinite(weights).all():
+        with np.errstate(over="ignore"):
+            finite = np.isfinite(weights.astype(np.float32)).all()
+        if not finite:
             raise ValueError(f"window={self.window!r} holds values that are not finite")
 
     def with_sr(self, sr: int) -> Settings:
@@ -160,7 +167,9 @@ class Settings:
 
 
 def _as_tuple(value: Any) -> Any:
-    """Lists as tuples, all the way down, so that settings can be hashed and compared."""
+    """Lists as tuples and numpy's scalars as Python's, all the way down: to hash and to write."""
+    if isinstance(value, np.generic):
+        return value.item()
     return tuple(map(_as_tuple, value)) if isinstance(value, (list, tuple)) else value
 
 

@@ -1,1 +1,1 @@
-"""."""
+"""What frames go to: writers of files."""

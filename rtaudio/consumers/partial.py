@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from pathlib import Path
+import secrets
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class Partial:
@@ -15,16 +18,12 @@ class Partial:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        os.close(handle)
-        self.name = Path(name)
+        self.name = path.parent / f".{secrets.token_hex(8)}.part"  # any name of ``path`` fits
+        os.close(os.open(self.name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         self._ended = False
 
     def commit(self) -> None:
         """Give it its name."""
-        mask = os.umask(0)
-        os.umask(mask)
-        self.name.chmod(0o666 & ~mask)  # mkstemp made it private
         self.name.replace(self.path)
         self._ended = True
 

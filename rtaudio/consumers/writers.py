@@ -104,12 +104,14 @@ class CsvWriter:
         digits = {"time": "%.9f", "captured": "%.9f", "lost": "%d"}
         formats = [digits.get(name, "%.9g") for name, wide in titles.items() for _ in wide]
         self._format = ",".join(formats) + "\n"
-        self._file.write(",".join(title for wide in titles.values() for title in wide) + "\n")
+        self._header = ",".join(title for wide in titles.values() for title in wide) + "\n"
 
     def take(self, frames: Frames | _Rows) -> None:
         """Write some rows."""
         parts = [getattr(frames, name) for name in self._names]
         table = np.column_stack([np.asarray(part, np.float64) for part in parts])
+        self._file.write(self._header)  # with the first rows: no header of what can't be read
+        self._header = ""
         self._file.write(self._format * len(table) % tuple(table.ravel().tolist()))
 
     def finish(self, about: dict[str, Any]) -> None:  # noqa: ARG002 - rows are all there is
@@ -135,10 +137,10 @@ class CsvFileWriter(CsvWriter):
         beside = Partial(self._beside)
         try:
             beside.name.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+            self._partial.commit()
             beside.commit()
         finally:
             beside.discard()
-        self._partial.commit()
 
     def discard(self) -> None:
         """Leave nothing behind."""
@@ -175,7 +177,7 @@ class NpzWriter:
         try:
             for name in ("time", "lost", *names):
                 self._spools[name] = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115
-        except OSError:
+        except BaseException:
             self.discard()
             raise
         self._rows = 0
@@ -253,8 +255,12 @@ class ParquetWriter:
         }
         self._filled = 0
         self._partial = Partial(path)
-        # Without an Arrow schema of its own, readers find the metadata added at the end.
-        self._file = pq.ParquetWriter(self._partial.name, self._schema, store_schema=False)
+        try:
+            # Without an Arrow schema of its own, readers find the metadata added at the end.
+            self._file = pq.ParquetWriter(self._partial.name, self._schema, store_schema=False)
+        except BaseException:
+            self._partial.discard()
+            raise
 
     def take(self, frames: Frames | _Rows) -> None:
         """Write some rows."""

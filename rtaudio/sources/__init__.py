@@ -5,6 +5,8 @@ from __future__ import annotations
 from os import PathLike, fspath
 from typing import TYPE_CHECKING
 
+from rtaudio.sources.block import SourceError
+
 if TYPE_CHECKING:
     from rtaudio.sources.block import Source
 
@@ -25,10 +27,12 @@ def open_source(
     if raw is not None:
         raise ValueError(f"--raw describes standard input: give - instead of {name}")
     if name.startswith("demo:"):
-        from rtaudio.sources.signal import LOOP_S, SignalSource
+        from rtaudio.sources.signal import KINDS, LOOP_S, SignalSource
 
         duration_s = None if realtime else LOOP_S  # a recording has an end
         kind = name.removeprefix("demo:") or "demo"
+        if kind not in KINDS:
+            raise SourceError(f"{name}: no such signal: demo:, demo:{', demo:'.join(KINDS[1:])}")
         return SignalSource(kind, realtime=realtime, duration_s=duration_s)
     from rtaudio.sources.file import FileSource
 

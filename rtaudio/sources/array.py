@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rtaudio.sources.block import Block
+from rtaudio.sources.block import Block, check_sizes
 from rtaudio.sources.pace import paced, realtime_blocksize
 
 if TYPE_CHECKING:
@@ -39,9 +39,8 @@ class ArraySource:
         self._samples = samples[:, np.newaxis] if samples.ndim == 1 else samples
         if self._samples.ndim != 2:
             raise ValueError(f"samples of shape {samples.shape} are not (n,) or (n, channels)")
-        if blocksize is not None and blocksize < 1:
-            raise ValueError(f"blocksize={blocksize} is below 1")
-        self.sr = sr
+        check_sizes(sr, blocksize)
+        self.sr = int(sr)
         self.channels = self._samples.shape[1]
         self.realtime = realtime
         self.duration_s: float | None = len(self._samples) / sr

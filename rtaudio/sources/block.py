@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Integral
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -18,7 +19,15 @@ class SourceError(Exception):
     """A device or a recording that cannot be read: one line that says what to do."""
 
 
-@dataclass(slots=True)
+def check_sizes(sr: int, blocksize: int | None) -> None:
+    """Raise `ValueError` for a rate (Hz) or a block size (samples) that makes no sense."""
+    if isinstance(sr, bool) or not isinstance(sr, Integral) or not 1 <= int(sr) <= 10_000_000:
+        raise ValueError(f"sr={sr!r} is not a whole number in 1 … 10000000 (Hz)")
+    if blocksize is not None and blocksize < 1:
+        raise ValueError(f"blocksize={blocksize} is below 1")
+
+
+@dataclass(slots=True, eq=False)
 class Block:
     """What a source delivers at once. Counted at the source's rate."""
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import soundfile
 
-from rtaudio.sources.block import Block, SourceError
+from rtaudio.sources.block import Block, SourceError, check_sizes
 from rtaudio.sources.pace import paced, realtime_blocksize
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from typing import Self
 
 BLOCKSIZE = 16384
-MAX_SR = 10_000_000
 
 
 class FileSource:
@@ -40,6 +39,7 @@ class FileSource:
         self._open(Path(path), realtime, blocksize)
 
     def _open(self, file: Path | int, realtime: bool, blocksize: int | None) -> None:
+        check_sizes(1, blocksize)
         if isinstance(file, Path):
             _check_readable(file)
         try:
@@ -48,12 +48,13 @@ class FileSource:
             raise SourceError(f"{self.name}: {_why(error)}") from None
         self.sr: int = self._file.samplerate
         self.channels: int = self._file.channels
-        if not 1 <= self.sr <= MAX_SR:
-            raise SourceError(f"{self.name}: its header names a rate of {self.sr} Hz: mend it")
+        try:
+            check_sizes(self.sr, None)
+        except ValueError as error:
+            self._file.close()
+            raise SourceError(f"{self.name}: its header says {error}: mend it") from None
         self.realtime = realtime
         self.notes: list[str] = []
-        if blocksize is not None and blocksize < 1:
-            raise ValueError(f"blocksize={blocksize} is below 1")
         self._blocksize = blocksize or (realtime_blocksize(self.sr) if realtime else BLOCKSIZE)
         claimed = self._file.frames
         known = self._file.seekable() and 0 <= claimed < 1 << 62

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rtaudio.sources.array import ArraySource
-from rtaudio.sources.block import Block
+from rtaudio.sources.block import Block, check_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,6 +39,7 @@ class SignalSource(ArraySource):
             raise ValueError(f"{kind!r} is not a signal: {', '.join(KINDS)}")
         if duration_s is not None and not duration_s > 0:
             raise ValueError(f"duration_s={duration_s} is not above 0")
+        check_sizes(sr, blocksize)
         super().__init__(signal(kind, sr), sr, realtime=realtime, blocksize=blocksize)
         self.name = f"demo:{'' if kind == 'demo' else kind}"
         self.duration_s = duration_s
@@ -79,7 +80,7 @@ def _generate(kind: str, n: int, sr: int) -> NDArray[np.float32]:
     else:
         y = np.zeros(n)
         if kind == "clicks":
-            y[sr // 8 :: sr // 4] = 1
+            y[sr // 8 :: max(1, sr // 4)] = 1
     return y.astype(np.float32)
 
 

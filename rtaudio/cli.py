@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
+import math
 import os
 import signal
 import sys
@@ -115,8 +116,6 @@ def _new(command: str, description: str) -> _Parser:
 
 def _parse(parser: _Parser, argv: Sequence[str]) -> argparse.Namespace:
     """Parse options and FILEs in any order; what follows ``--`` is a FILE."""
-    from rtaudio.pipeline import can_be_read_twice
-
     words = list(argv)
     end = words.index("--") if "--" in words else len(words)
     args = parser.parse_intermixed_args(words[:end])
@@ -124,6 +123,8 @@ def _parse(parser: _Parser, argv: Sequence[str]) -> argparse.Namespace:
     if not args.files:
         parser.error("the following arguments are required: FILE")
     if args.top_db is not None:
+        from rtaudio.pipeline import can_be_read_twice
+
         for file in args.files:
             if not can_be_read_twice(file):
                 raise UsageError(
@@ -374,7 +375,7 @@ def demo(argv: Sequence[str]) -> int:
     )
     if summary is None:
         return UNREADABLE
-    ages_ms.sort()
+    ages_ms = sorted(ages_ms) or [math.nan]
     words.say(
         f"{summary.frames} frames in {summary.duration_s:g} s, {summary.lost} samples lost; "
         "a frame's features "
@@ -419,13 +420,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("rtaudio: terminated; what was not finished is not there", file=sys.stderr)
         return DONE
     except BrokenPipeError:  # `| head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_stdout()
         return DONE
     except OSError as error:
-        # What standard output still holds would fail again at the interpreter's exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_stdout()
         print(f"rtaudio: {error}", file=sys.stderr)
         return UNREADABLE
+
+
+def _drop_stdout() -> None:
+    """Let what standard output still holds go: it would fail again at the interpreter's exit."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _terminate(signum: int, frame: object) -> NoReturn:  # noqa: ARG001

@@ -100,5 +100,6 @@ def assert_same(a, b):
     assert a.keys() == b.keys()
     for name in a:
         assert a[name].dtype == b[name].dtype
+        assert len(a[name]) == len(b[name])
         if len(a["row"]) or len(b["row"]):
             np.testing.assert_array_equal(a[name], b[name], err_msg=name)

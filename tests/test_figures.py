@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sounds import SR, music
 
-from rtaudio import ArraySource, Settings, figures
+from rtaudio import ArraySource, Block, Settings, figures
 from rtaudio.pipeline import analyze_recording
 
 
@@ -128,6 +128,27 @@ def test_mfccs_of_many_frames_are_means(monkeypatch):
         np.testing.assert_allclose(
             mean, rows[i * stride : (i + 1) * stride].mean(axis=0), rtol=1e-3
         )
+
+
+def test_a_gap_keeps_its_place_in_every_picture():
+    class Gappy(ArraySource):
+        def __iter__(self):
+            yield Block(self._samples[:SR], 0)
+            yield Block(self._samples[SR:], 11 * SR, lost=10 * SR)
+
+    overview = figures.Overview()
+    settings = Settings(sr=SR)
+    summary = analyze_recording(
+        lambda: Gappy(music(2.0), SR), settings, overview.take, tap=overview.hear
+    )
+    assert (summary.samples, summary.lost) == (12 * SR, 10 * SR)
+    for columns, rate in ((overview.db, SR / 512), (overview.mfcc, SR / 512), (overview.high, SR)):
+        image = columns.image()
+        times = np.arange(len(image)) * columns.stride / rate
+        assert times[-1] == pytest.approx(12, abs=0.1)
+        missing = np.isnan(image).any(axis=1)
+        assert missing[(times > 1.1) & (times < 10.9)].all()
+        assert not missing[(times < 0.9) | (times > 11.1)].any()
 
 
 @pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])

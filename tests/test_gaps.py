@@ -1,5 +1,7 @@
 """Lost samples: zeros in the frames, counted; frames that are nothing else are left out."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -132,10 +134,14 @@ def test_losses_are_the_same_for_any_blocks(size):
     assert_same(feed_parts(Analyzer(s, SR), parts(size)), feed_parts(Analyzer(s, SR), parts(4000)))
 
 
-def test_an_outage_of_a_week_takes_no_memory_and_no_time():
+def test_an_outage_of_a_week_takes_no_memory():
     analyzer = Analyzer(Settings(sr=SR), 48000)
     week = 7 * 86400 * 48000
+    tracemalloc.start()
     rows = feed_parts(analyzer, [(0, Y), (week, Y)])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4e6
     assert rows["time"][-1] == pytest.approx((2 * len(Y) + week) / 48000, abs=0.05)
 
 
@@ -150,6 +156,66 @@ def test_captured_is_when_the_last_sample_was_captured():
     assert np.isnan(next(analyzer.feed(np.zeros(100, np.float32))).captured).all()
 
 
-def test_lost_below_zero_is_refused():
-    with pytest.raises(ValueError, match="lost=-1"):
-        Analyzer(Settings(sr=SR)).feed(Y, lost=-1)
+@pytest.mark.parametrize("lost", [-1, 1.5, "5", None, 1 << 60])
+def test_a_loss_that_is_no_count_is_refused_and_changes_nothing(lost):
+    analyzer = Analyzer(Settings(sr=SR))
+    with pytest.raises(ValueError, match=r"lost="):
+        analyzer.feed(Y, lost=lost)
+    assert_same(feed_parts(analyzer, [(0, Y)]), feed_parts(Analyzer(Settings(sr=SR)), [(0, Y)]))
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.uint64, np.int16])
+def test_a_loss_in_numpys_integers_does_not_wrap(kind):
+    parts = [(20_000, Y[:5000]), (30_000, Y[5000:])]
+    expected = feed_parts(Analyzer(Settings(sr=SR), 48000), parts)
+    analyzer = Analyzer(Settings(sr=SR), 48000)
+    analyzer.feed(np.zeros(0), lost=kind(0))
+    assert_same(feed_parts(analyzer, [(kind(lost), y) for lost, y in parts]), expected)
+    rows = feed_parts(Analyzer(Settings(sr=SR)), [(np.int32(2**31 - 10), Y), (np.int32(9), Y)])
+    assert (np.diff(rows["time"]) > 0).all()
+
+
+@pytest.mark.parametrize("source_sr", [SR, 8000, 48000])
+def test_a_loss_told_in_pieces_is_one_gap(source_sr):
+    parts = [(0, Y[:4000]), (60_000, Y[4000:8000]), (9, Y[8000:12000]), (700, Y[:0])]
+    pieces = [
+        *[(0, Y[:4000]), (20_000, Y[:0]), (30_000, Y[:0]), (10_000, Y[4000:8000])],
+        *[(4, Y[:0]), (5, Y[8000:12000]), (300, Y[:0]), (400, Y[:0])],
+    ]
+    whole = feed_parts(Analyzer(Settings(sr=SR), source_sr), parts)
+    assert_same(feed_parts(Analyzer(Settings(sr=SR), source_sr), pieces), whole)
+
+
+def test_no_more_is_lost_at_the_ends_than_there_was():
+    s = Settings(sr=SR, n_fft=256, hop_length=64, n_mels=8, n_mfcc=4)
+    rows = feed_parts(Analyzer(s, 48000), [(0, Y), (10, Y[:0])])
+    assert 0 < rows["lost"][-1] <= REACH + 6
+    rows = feed_parts(Analyzer(s, 48000), [(10, Y)])
+    assert 0 < rows["lost"][0] <= REACH + 6
+    assert rows["row"][0] == 0
+
+
+def test_captured_is_not_known_where_a_frame_ends_in_padding():
+    analyzer = Analyzer(Settings(sr=SR))
+    list(analyzer.feed(Y[:5000], captured=7.0))
+    rows = joined([frames.copy() for frames in analyzer.flush()])
+    ends = rows["row"] * 512 + 1024
+    np.testing.assert_array_equal(np.isnan(rows["captured"]), ends > 5000)
+
+
+@pytest.mark.parametrize(("source_sr", "start"), [(SR, 100.0), (48000, 100.0)])
+def test_captured_follows_the_source_through_gaps_and_resampling(source_sr, start):
+    analyzer, kept, position = Analyzer(Settings(sr=SR), source_sr), [], 0
+    for lost in (0, 0, 5000, 0, 777, 0):
+        position += lost
+        feeding = analyzer.feed(Y[:3000], lost=lost, captured=start + position / source_sr)
+        kept += [frames.copy() for frames in feeding]
+        position += 3000
+    rows = joined(kept)
+    np.testing.assert_allclose(rows["captured"], start + (rows["row"] * 512 + 1023) / SR, atol=1e-6)
+
+
+def test_bad_source_rates():
+    for rate in (0, -1, 44100.5, "x", 10**9):
+        with pytest.raises(ValueError, match="sr="):
+            Analyzer(Settings(sr=SR), rate)

@@ -34,6 +34,9 @@ BAD = [
     ({"window": ("kaiser", "x")}, "kaiser"),
     ({"window": ()}, "window=()"),
     ({"window": None}, "window=None"),
+    ({"window": np.ones(2048)}, "window is an array"),
+    ({"window": "hann_symmetric"}, "is symmetric"),
+    ({"window": ("general_cosine", (1e300,))}, "not finite"),
     ({"quantize_bits": 0}, "quantize_bits=0 is not in 1 … 24"),
     ({"quantize_bits": 25}, "quantize_bits=25"),
     ({"channel": 0}, "channel=0"),
@@ -82,7 +85,10 @@ def test_numpy_numbers_and_lists_become_python_ones():
 
 @pytest.mark.parametrize(
     "s",
-    [Settings(), Settings(sr=8000, window=("tukey", 0.5), channel=2, quantize_bits=8, fmax=3e3)],
+    [
+        Settings(),
+        Settings(sr=8000, window=("tukey", np.float32(0.5)), channel=2, quantize_bits=8, fmax=3e3),
+    ],
 )
 def test_json_there_and_back(s):
     assert Settings.from_json(s.to_json()) == s

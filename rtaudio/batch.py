@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import sys
+import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -129,6 +131,7 @@ class _Stopped(BaseException):
 
 _shared: SynchronizedArray[float]
 _busy = _stopped = False
+_idle = threading.Event()
 
 
 def _begin_worker(shared: SynchronizedArray[float]) -> None:
@@ -136,6 +139,17 @@ def _begin_worker(shared: SynchronizedArray[float]) -> None:
     _shared = shared
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is the parent's
     signal.signal(signal.SIGTERM, _stop)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End when the parent is gone without a word, as after SIGKILL."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)  # what is half-written goes
+    _idle.wait(5)
+    os._exit(1)
 
 
 def _stop(signum: int, frame: object) -> None:  # noqa: ARG001
@@ -152,6 +166,7 @@ def _work(number: int, job: Job) -> Outcome:
         _shared[2 * number], _shared[2 * number + 1] = done_s, total_s or 0
 
     try:
+        _idle.clear()
         _busy = not _stopped
         if _busy:
             return do(job, sys.stdout, progress)
@@ -159,4 +174,5 @@ def _work(number: int, job: Job) -> Outcome:
         pass
     finally:
         _busy = False
+        _idle.set()
     return Outcome(job, None, f"{job.file}: stopped", 0)

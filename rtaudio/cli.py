@@ -52,7 +52,9 @@ class _Parser(argparse.ArgumentParser):
     """One line for an error, as everywhere."""
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{self.prog.removeprefix('rtaudio ')}: {message}; see {self.prog} --help")
+        raise UsageError(
+            f"{self.prog.partition(' ')[2] or 'usage'}: {message}; see {self.prog} --help"
+        )
 
 
 # --- options ----------------------------------------------------------------------------------
@@ -120,6 +122,8 @@ def _parse(parser: _Parser, argv: Sequence[str]) -> argparse.Namespace:
     end = words.index("--") if "--" in words else len(words)
     args = parser.parse_intermixed_args(words[:end])
     args.files += words[end + 1 :]
+    if not all(args.files):
+        raise UsageError("a FILE's name is empty")
     if not args.files:
         parser.error("the following arguments are required: FILE")
     if args.top_db is not None:
@@ -139,7 +143,9 @@ def _parse(parser: _Parser, argv: Sequence[str]) -> argparse.Namespace:
 def analyze(argv: Sequence[str]) -> int:
     """Features of recordings."""
     parser = _new("analyze", "Features of recordings, as fast as they can be read.")
-    parser.add_argument("files", nargs="*", metavar="FILE", help="a recording; - is stdin")
+    parser.add_argument(
+        "files", nargs="*", metavar="FILE", help="a recording, demo:KIND, or - for stdin"
+    )
     add = parser.add_argument
     add("-o", "--out", metavar="OUT", help=".csv, .npz, .parquet, or a folder (default: stdout)")
     add("--as", dest="kind", choices=("csv", "npz", "parquet"), help="kind of files in a folder")
@@ -157,6 +163,8 @@ def analyze(argv: Sequence[str]) -> int:
     if args.jobs < 1:
         raise UsageError(f"--jobs {args.jobs} is not 1 or more")
     outs = _outputs(args.files, args.out, args.kind)
+    for out in outs:
+        _keep_recordings(args.files, out)
     jobs = _jobs(args, settings, outs)
     words = Words(args.quiet)
     words.compile()
@@ -175,7 +183,9 @@ def _jobs(args: argparse.Namespace, settings: Settings, outs: list[Path | None])
     from rtaudio.sources.raw import RawFormat
 
     try:
-        features = check_features([name for name in args.features.split(",") if name])
+        features = check_features(
+            [name.strip() for name in args.features.split(",") if name.strip()]
+        )
         if args.raw is not None:
             RawFormat.parse(args.raw)
             if "-" not in args.files:
@@ -218,6 +228,12 @@ def _outputs(files: list[str], out: str | None, kind: str | None) -> list[Path |
     if any(result.suffix == ".parquet" for result in results):
         _need("pyarrow", ".parquet", "parquet")
     return list(results)
+
+
+def _keep_recordings(files: list[str], out: Path | None) -> None:
+    for file in files:
+        if out is not None and out.exists() and Path(file).exists() and out.samefile(file):
+            raise UsageError(f"{out} is the recording itself: choose another --out")
 
 
 def _stem(file: str) -> str:
@@ -271,7 +287,7 @@ def _do_all(jobs: list[Job], processes: int, words: Words) -> Iterator[Outcome]:
 def plot(argv: Sequence[str]) -> int:
     """Five pictures of a recording."""
     parser = _new("plot", "Waveform, power spectrum, spectrogram, spectrogram in dB, and MFCCs.")
-    parser.add_argument("files", nargs="*", metavar="FILE", help="a recording")
+    parser.add_argument("files", nargs="*", metavar="FILE", help="a recording, or demo:KIND")
     parser.add_argument(
         "-o", "--out", metavar="PNG", help=".png, .svg, .pdf (default: FILE's .png)"
     )
@@ -284,6 +300,7 @@ def plot(argv: Sequence[str]) -> int:
     if file == "-" and args.out is None:
         raise UsageError("standard input has no name: --out PICTURE.png")
     out = Path(args.out or f"{_stem(file)}.png")
+    _keep_recordings([file], out)
     from rtaudio.sources import open_source
 
     words = Words(args.quiet)
@@ -350,7 +367,7 @@ def demo(argv: Sequence[str]) -> int:
     args = parser.parse_args(argv)
     settings = _settings(args)
     if not 0 < args.duration <= 3600:
-        raise UsageError(f"--duration {args.duration:g} is not in 0 … 3600 s")
+        raise UsageError(f"--duration {args.duration:g} s: more than 0, and at most 3600")
     if args.top_db is not None:
         raise UsageError("--top-db needs to know the end: rtaudio plot demo: --top-db DB")
     from rtaudio.sources.signal import SignalSource
@@ -404,6 +421,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, _terminate)
+            if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+                signal.signal(signal.SIGHUP, _terminate)  # the terminal was closed
             # A shell that starts us in the background has it ignored; SIGINT ends a run there too.
             signal.signal(signal.SIGINT, signal.default_int_handler)
         status = _dispatch(list(argv))
@@ -457,6 +476,8 @@ def _dispatch(argv: list[str]) -> int:
         return USAGE
     if not argv[0].startswith("-"):
         near = difflib.get_close_matches(argv[0], COMMANDS, n=1)
+        if Path(argv[0]).is_file():
+            near = [f"analyze {argv[0]}"]
         hint = f"did you mean {near[0]}?" if near else f"commands are {', '.join(COMMANDS)}"
         raise UsageError(f"{argv[0]!r} is not a command; {hint}")
     parser.parse_args(argv[:1])

@@ -143,8 +143,8 @@ def durations(settings: Settings) -> str:
     assert settings.sr is not None
     window = settings.win_length or settings.n_fft
     return (
-        f"hop {settings.hop_length} samples = {settings.hop_length / settings.sr:.6g} s, "
-        f"window {window} samples = {window / settings.sr:.6g} s"
+        f"hop {settings.hop_length} samples = {settings.hop_length / settings.sr:.6f} s, "
+        f"window {window} samples = {window / settings.sr:.6f} s"
     )
 
 
@@ -155,20 +155,22 @@ def draw(overview: Overview, summary: Summary, title: str, out: Path, top_db: fl
     be written; a picture is whole or not there.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(12, 17), layout="constrained")
     axes = figure.subplots(5, 1)
+    title = title.encode("utf-8", "backslashreplace").decode()  # a name need not be text
     figure.suptitle(title, fontsize=13, parse_math=False)
     settings, end = summary.settings, summary.duration_s
     _draw_waveform(axes[0], overview, settings, end)
     _draw_spectrum(axes[1], overview, settings)
     db = overview.db.image() - settings.full_scale_db
+    top = max(float(np.nanmax(db)), -100.0)  # so that silence is dark
     span = _span(overview.db, settings)
     frequencies = (0.0, float(settings.frequencies[-1]))
-    image = _draw_image(axes[2], 10 ** (db / 20), span, frequencies, "magma")
+    image = _draw_image(axes[2], 10 ** (db / 20), span, frequencies, "magma", (0, 10 ** (top / 20)))
     figure.colorbar(image, ax=axes[2], pad=0.01, label="amplitude (1 = full-scale sine)")
     axes[2].set(title="Spectrogram", ylabel="frequency (Hz)")
-    top = float(np.nanmax(db))
     image = _draw_image(axes[3], db, span, frequencies, "magma", (max(top - top_db, -200), top))
     figure.colorbar(image, ax=axes[3], pad=0.01, label="dBFS")
     axes[3].set(title="Spectrogram in dB", ylabel="frequency (Hz)")
@@ -178,7 +180,9 @@ def draw(overview: Overview, summary: Summary, title: str, out: Path, top_db: fl
     height = (-0.5, settings.n_mfcc - 0.5)
     image = _draw_image(axes[4], mfcc, span, height, "viridis", (limits[0], limits[1]))
     figure.colorbar(image, ax=axes[4], pad=0.01, label="MFCC (0 may exceed)", extend="both")
-    axes[4].set(title=f"{settings.n_mfcc} MFCCs", ylabel="coefficient")
+    plural = "s" if settings.n_mfcc > 1 else ""
+    axes[4].set(title=f"{settings.n_mfcc} MFCC{plural}", ylabel="coefficient")
+    axes[4].yaxis.set_major_locator(MaxNLocator(integer=True))
     for axis in (axes[0], *axes[2:]):
         axis.set(xlabel="time (s)", xlim=(0, max(end, 1e-3)))
     _save(figure, out)

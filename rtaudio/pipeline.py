@@ -245,4 +245,10 @@ def _as_source(
         return open_source(source)
     if settings.sr is None:
         raise ValueError("samples need a sampling rate: analyze(y, sr=…)")
-    return ArraySource(np.asarray(source), settings.sr)
+    samples = np.asarray(source)
+    if samples.ndim == 2 and 1 < len(samples) < samples.shape[1]:
+        raise ValueError(
+            f"samples of shape {samples.shape} would be {samples.shape[1]} channels: rows are "
+            "samples, so librosa's (channels, n) goes in as y.T"
+        )
+    return ArraySource(samples, settings.sr)

@@ -112,6 +112,10 @@ def test_nothing_is_left_where_nothing_was_read(here):
 
 USAGE = [
     ("analyze", "the following arguments are required: FILE"),
+    ("song.wav", "did you mean analyze song.wav"),
+    ("analyze song.wav -o song.wav", "song.wav: File exists"),
+    ("plot song.wav -o ./song.wav", "is the recording itself"),
+    ("--verison", "usage: unrecognized arguments: --verison; see rtaudio --help"),
     ("analyze song.wav --n-fft 0", "n_fft=0 is not in 1 …"),
     ("analyze song.wav --n-fft x", "invalid int value: 'x'"),
     ("analyze song.wav --fmin 900 --fmax 100", "fmin=900 Hz is not below fmax"),
@@ -313,6 +317,25 @@ def test_raw_samples_through_a_pipe(here):
     np.testing.assert_array_equal(np.load("out.npz")["mfcc"], expected.mfcc)
 
 
+def test_a_recording_is_not_overwritten_by_its_features(here, capsys):
+    (here / "song.wav").rename("song.csv")
+    assert main(["analyze", "song.csv", "-o", "song.csv"]) == 2
+    assert "is the recording itself" in capsys.readouterr().err
+    assert main(["analyze", "song.csv", "-o", "."]) == 2
+
+
+def test_workers_end_with_a_killed_parent(here):
+    os.mkfifo("slow.wav")
+    command = [*COMMAND, *"analyze slow.wav song.wav -o out -j 2".split()]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
+        deadline = time.monotonic() + 60
+        while not list(here.glob("out/song.csv")):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        running.kill()
+        running.communicate(timeout=60)  # they hold its stderr open: all are gone
+
+
 def test_what_follows_two_dashes_is_a_file(here):
     (here / "song.wav").rename("-q.wav")
     assert main(["analyze", "-o", "o.csv", "--", "-q.wav"]) == 0
@@ -325,6 +348,15 @@ def test_names_that_mean_something_to_matplotlib(here, capsys):
         assert main(["plot", name]) == 0
         assert capsys.readouterr().err.count("\n") == 1
         assert (here / name).with_suffix(".png").exists()
+
+
+def test_a_name_that_is_no_text(here):
+    os.link("song.wav", b"bad\xff.wav")
+    for call in ("plot", "analyze -o o.npz", "analyze -o o.csv", "analyze -o o.parquet"):
+        line = f"{' '.join(COMMAND)} {call} $'bad\\xff.wav'"
+        done = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
@@ -381,7 +413,7 @@ def test_help_and_version(capsys):
 def test_plot(here, capsys, suffix):
     assert main(["plot", "song.wav", "-o", f"out.{suffix}"]) == 0
     out, err = capsys.readouterr()
-    assert out == "hop 512 samples = 0.02322 s, window 2048 samples = 0.0928798 s\n"
+    assert out == "hop 512 samples = 0.023220 s, window 2048 samples = 0.092880 s\n"
     assert err == f"song.wav: 1.000 s, 44 frames → out.{suffix}\n"
     start = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}[suffix]
     assert (here / f"out.{suffix}").read_bytes().startswith(start)
@@ -400,7 +432,7 @@ def test_demo_leaves_a_picture_and_a_summary(here, capsys):
     assert main(["demo", "--duration", "1.5"]) == 0
     assert time.perf_counter() - begun > 1.5
     out, err = capsys.readouterr()
-    assert "hop 512 samples = 0.02322 s" in out
+    assert "hop 512 samples = 0.023220 s" in out
     assert "65 frames in 1.5 s, 0 samples lost" in err
     assert (here / "rtaudio-demo.png").stat().st_size > 20_000
 

@@ -262,6 +262,12 @@ def test_raw_samples_on_stdin(tmp_path, encoding):
     np.testing.assert_array_equal(samples, np.tile(y, (30_000, 1)))
 
 
+def test_a_truncated_wav_on_stdin_is_told(tmp_path):
+    samples, (*_, note) = through_stdin(tmp_path, wav_bytes(n=20_000)[:-10_000])
+    assert len(samples) == 15_000
+    assert "promises 0.91 s, 0.68 s are there" in note
+
+
 def test_stdin_that_ends_in_mid_sample(tmp_path):
     samples, (*_, note) = through_stdin(tmp_path, b"\0" * 1003, "f32le:8000:2")
     assert len(samples) == 125

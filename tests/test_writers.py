@@ -76,7 +76,7 @@ def test_settings_and_version_stand_with_each(tmp_path):
 
 
 def test_parquet_in_many_row_groups(tmp_path, monkeypatch):
-    monkeypatch.setattr(ParquetWriter, "GROUP_BYTES", 1)
+    monkeypatch.setattr(ParquetWriter, "GROUP_ROWS", 64)
     SMALL.save(tmp_path / "out.parquet")
     assert pq.ParquetFile(tmp_path / "out.parquet").num_row_groups == -(-len(SMALL) // 64)
     columns = table(tmp_path / "out.parquet")

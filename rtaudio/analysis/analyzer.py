@@ -187,7 +187,9 @@ class Analyzer:
 
     def _refuse(self) -> NoReturn:
         if self._ready:
-            raise RuntimeError("frames of the last feed were left untaken: iterate to the end")
+            raise RuntimeError(
+                "frames of the last feed were left untaken: iterate to the end, or reset()"
+            )
         raise RuntimeError("this analyzer was flushed: reset() starts it again")
 
     def _checked(self, samples: Samples) -> Samples:

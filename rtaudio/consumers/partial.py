@@ -19,7 +19,10 @@ class Partial:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.name = path.parent / f".{secrets.token_hex(8)}.part"  # any name of ``path`` fits
-        os.close(os.open(self.name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        try:
+            os.close(os.open(self.name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        except OSError as error:  # in the user's words
+            raise OSError(error.errno, error.strerror, str(path)) from None
         self._ended = False
 
     def commit(self) -> None:

@@ -231,7 +231,7 @@ class ParquetWriter:
     Metadata keys: ``settings`` (JSON of `Settings`) and ``rtaudio`` (JSON).
     """
 
-    GROUP_BYTES = 1 << 20
+    GROUP_ROWS = 16384  # each group of each column adds a little to the footer, held in memory
 
     def __init__(self, path: Path, names: Sequence[str], settings: Settings) -> None:
         import pyarrow as pa
@@ -249,15 +249,20 @@ class ParquetWriter:
             ]
         )
         # A row group is encoded before `write_batch` returns, so one buffer serves for all.
-        self._group = max(64, self.GROUP_BYTES // (4 * len(self._schema)))
         self._held = {
-            name: np.empty((self._group, len(titles[name])), dtypes[name]) for name in titles
+            name: np.empty((self.GROUP_ROWS, len(titles[name])), dtypes[name]) for name in titles
         }
         self._filled = 0
         self._partial = Partial(path)
         try:
             # Without an Arrow schema of its own, readers find the metadata added at the end.
-            self._file = pq.ParquetWriter(self._partial.name, self._schema, store_schema=False)
+            self._file = pq.ParquetWriter(
+                self._partial.name,
+                self._schema,
+                store_schema=False,
+                use_dictionary=False,
+                write_statistics=["time"],
+            )
         except BaseException:
             self._partial.discard()
             raise
@@ -266,13 +271,13 @@ class ParquetWriter:
         """Write some rows."""
         total, start = len(frames.time), 0
         while start < total:
-            count = min(total - start, self._group - self._filled)
+            count = min(total - start, self.GROUP_ROWS - self._filled)
             for name, held in self._held.items():
                 rows = getattr(frames, name)[start : start + count]
                 held[self._filled : self._filled + count] = rows.reshape(count, -1)
             self._filled += count
             start += count
-            if self._filled == self._group:
+            if self._filled == self.GROUP_ROWS:
                 self._write_group()
 
     def _write_group(self) -> None:

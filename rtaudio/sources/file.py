@@ -32,6 +32,8 @@ class FileSource:
     `SourceError` says what cannot be read, and why.
     """
 
+    _mend = "what ffmpeg can still read of it: ffmpeg -i FILE mended.wav"
+
     def __init__(
         self, path: str | PathLike[str], *, realtime: bool = False, blocksize: int | None = None
     ) -> None:
@@ -43,9 +45,11 @@ class FileSource:
         if isinstance(file, Path):
             _check_readable(file)
         try:
-            self._file = soundfile.SoundFile(file, closefd=False)
+            # as bytes, since a name need not be text
+            name = os.fsencode(file) if isinstance(file, Path) and os.name == "posix" else file
+            self._file = soundfile.SoundFile(name, closefd=False)
         except (soundfile.LibsndfileError, TypeError) as error:
-            raise SourceError(f"{self.name}: {_why(error)}") from None
+            raise SourceError(f"{self.name}: {self._why(error)}") from None
         self.sr: int = self._file.samplerate
         self.channels: int = self._file.channels
         try:
@@ -80,9 +84,9 @@ class FileSource:
                 samples = self._file.read(out=buffer)
             except soundfile.LibsndfileError as error:
                 reason = error.error_string.rstrip(".")
+                after = f"{position / self.sr:.2f} s"
                 raise SourceError(
-                    f"{self.name}: damaged after {position / self.sr:.2f} s ({reason}); "
-                    "what ffmpeg can still read of it: ffmpeg -i FILE mended.wav"
+                    f"{self.name}: damaged after {after} ({reason}); {self._mend}"
                 ) from None
             if not len(samples):
                 break
@@ -90,8 +94,18 @@ class FileSource:
             position += len(samples)
         self._note_early_end(position)
 
+    def _why(self, error: Any) -> str:
+        if isinstance(error, TypeError):  # soundfile wants to be told what a .raw or .pcm holds
+            return "raw samples have no header: rtaudio analyze - --raw f32le:48000:1 < FILE"
+        reason = error.error_string.rstrip(".")
+        piped = isinstance(self, StdinFileSource)
+        mend = self._mend if piped else "convert it: ffmpeg -i FILE converted.wav"
+        return f"not a recording that libsndfile can read ({reason}); {mend}"
+
     def _note_early_end(self, position: int) -> None:
         promised = _promised(self._file) or round((self.duration_s or 0) * self.sr)
+        if not self._file.seekable() and self._file.frames < (1 << 32) // (8 * self.channels) - 1:
+            promised = self._file.frames  # more is how a header says that it does not know
         if position < promised:
             self.notes.append(
                 f"{self.name}: ends early: its header promises {promised / self.sr:.2f} s, "
@@ -100,7 +114,9 @@ class FileSource:
 
 
 class StdinFileSource(FileSource):
-    """A recording on standard input: WAV, AU, W64, Ogg, whatever needs no seeking."""
+    """A recording on standard input: WAV, AIFF, AU, W64, Ogg, whatever needs no seeking."""
+
+    _mend = "a pipe must hold WAV: ffmpeg -i FILE -f wav - | rtaudio analyze -"
 
     def __init__(self) -> None:
         self.name = "standard input"
@@ -131,16 +147,6 @@ def _check_readable(path: Path) -> None:
         raise SourceError(f"{path}: is empty (0 bytes): record or copy it again")
     if not os.access(path, os.R_OK):
         raise SourceError(f"{path}: permission denied: make it readable (chmod +r)")
-
-
-def _why(error: Any) -> str:
-    if isinstance(error, TypeError):  # soundfile wants to be told what a .raw or .pcm holds
-        return "raw samples have no header: rtaudio analyze - --raw f32le:48000:1 < FILE"
-    reason = error.error_string.rstrip(".")
-    return (
-        f"not a recording that libsndfile can read ({reason}); "
-        "convert it: ffmpeg -i FILE converted.wav"
-    )
 
 
 def _promised(file: soundfile.SoundFile) -> int:

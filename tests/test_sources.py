@@ -80,22 +80,21 @@ def test_a_source_is_the_same_whatever_it_is(wav):
 
 
 def test_real_pace_has_no_drift(wav):
-    """Every block's deadline counts from the start: the last one is not later than the first."""
-    late = []
+    """Every block's deadline counts from the start, also behind a reader that was busy."""
+    late, starts = [], []
     with FileSource(wav, realtime=True) as source:
         for block in source:
             due = block.captured + len(block.samples) / SR
             late.append(time.perf_counter() - due)
+            starts.append(block.captured - block.first_sample / SR)
             if len(late) == 30:
                 busy_until = time.perf_counter() + 0.15  # a reader that was busy catches up
                 while time.perf_counter() < busy_until:
                     pass
     assert len(late) == 101
     assert min(late) >= 0
-    assert late[30] > 0.1
-    assert np.median(late[60:]) < 0.05
-    captured = [block.captured for block in ArraySource(Y[:1000], SR, realtime=True)]
-    np.testing.assert_allclose(np.diff(captured), 0.01, atol=1e-3)
+    assert late[30] > 0.1  # it came at once, and so did not wait another 10 ms
+    np.testing.assert_allclose(starts, starts[0], atol=1e-9)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -214,14 +214,19 @@ def on_files(
     write(short, 10)
     write(long, 60)
     memory = []
-    for suffix in ("csv", "parquet", "npz"):
+    for out, *more in (
+        ("out.csv",),
+        ("out.parquet",),
+        ("out.npz",),
+        ("out.parquet", "--features", "mfcc,db"),
+    ):
         (took_10, mb_10), (took_60, mb_60) = (
-            command("analyze", str(path), "-q", "-o", str(folder / f"out.{suffix}"))
+            command("analyze", str(path), "-q", "-o", str(folder / out), *more)
             for path in (short, long)
         )
         memory.append(
             {
-                "analyze FILE": f"-o out.{suffix}",
+                "analyze FILE": " ".join(("-o", out, *more)),
                 "MB, 10 min": mb_10,
                 "MB, 60 min": mb_60,
                 "growth MB": mb_60 - mb_10,
@@ -243,6 +248,18 @@ def on_files(
     ]
 
 
+def start() -> list[dict[str, Any]]:
+    """Seconds of `rtaudio --help` beside a Python that does nothing."""
+    calls = {"rtaudio --help": ("-m", "rtaudio", "--help"), "python -c pass": ("-c", "pass")}
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(20):
+        for name, call in calls.items():
+            begun = time.perf_counter()
+            subprocess.run([sys.executable, *call], check=True, stdout=subprocess.DEVNULL)
+            seconds[name].append(time.perf_counter() - begun)
+    return [{"start": name, "s": statistics.median(values)} for name, values in seconds.items()]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
@@ -257,6 +274,7 @@ def main() -> None:
         memory, jobs = on_files(Path(folder), *((1, 4) if args.quick else (3, 24)))
     show("The command: peak memory and speed", memory, args.json)
     show("The command: two processes", jobs, args.json)
+    show("The command: start", start(), args.json)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
 
+PICTURE_SUFFIXES = (".png", ".svg", ".pdf")
 COLUMNS = 2048  # at most; a picture is not wider
 WHOLE = 1 << 23  # samples whose spectrum is taken at once; of more, the mean of segments
 SEGMENT = 1 << 20
@@ -279,6 +280,3 @@ def _save(figure: Any, out: Path) -> None:
     finally:
         with contextlib.suppress(OSError):
             partial.discard()
-
-
-PICTURE_SUFFIXES = (".png", ".svg", ".pdf")

@@ -1,5 +1,6 @@
 """The command line: what it writes, what it says, and how it ends."""
 
+import contextlib
 import csv
 import json
 import os
@@ -324,18 +325,6 @@ def test_a_recording_is_not_overwritten_by_its_features(here, capsys):
     assert main(["analyze", "song.csv", "-o", "."]) == 2
 
 
-def test_workers_end_with_a_killed_parent(here):
-    os.mkfifo("slow.wav")
-    command = [*COMMAND, *"analyze slow.wav song.wav -o out -j 2".split()]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
-        deadline = time.monotonic() + 60
-        while not list(here.glob("out/song.csv")):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        running.kill()
-        running.communicate(timeout=60)  # they hold its stderr open: all are gone
-
-
 def test_what_follows_two_dashes_is_a_file(here):
     (here / "song.wav").rename("-q.wav")
     assert main(["analyze", "-o", "o.csv", "--", "-q.wav"]) == 0
@@ -377,8 +366,9 @@ def test_a_pipe_is_not_read_twice(here, capsys):
         rtaudio.analyze("pipe.wav", top_db=80.0)
 
 
-def test_a_killed_worker_is_reported(here):
-    """The others of the call are told as not done, and nothing hangs."""
+@contextlib.contextmanager
+def two_workers(here):
+    """A run of which one worker is done, and the other waits on a pipe."""
     os.mkfifo("slow.wav")
     command = [*COMMAND, *"analyze slow.wav song.wav -o out -j 2".split()]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
@@ -386,6 +376,12 @@ def test_a_killed_worker_is_reported(here):
         while not list(here.glob("out/song.csv")):
             assert time.monotonic() < deadline
             time.sleep(0.01)
+        yield running
+
+
+def test_a_killed_worker_is_reported(here):
+    """The others of the call are told as not done, and nothing hangs."""
+    with two_workers(here) as running:
         children = f"/proc/{running.pid}/task/{running.pid}/children"
         with open(children) as file:  # noqa: PTH123
             for child in file.read().split():
@@ -396,6 +392,12 @@ def test_a_killed_worker_is_reported(here):
         err = running.stderr.read()
     assert "slow.wav: a process was killed" in err
     assert "Traceback" not in err
+
+
+def test_workers_end_with_a_killed_parent(here):
+    with two_workers(here) as running:
+        running.kill()
+        running.communicate(timeout=60)  # they hold its stderr open: all are gone
 
 
 def test_help_and_version(capsys):

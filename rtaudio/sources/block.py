@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from numbers import Integral
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +27,23 @@ def check_sizes(sr: int, blocksize: int | None) -> None:
         raise ValueError(f"blocksize={blocksize} is below 1")
 
 
+#: Why samples are missing: thrown away by us (counted), lost by the sound system before they came
+#: to us (estimated from its clock), or not there since the device was gone (estimated likewise).
+CAUSES = ("dropped", "host", "outage")
+
+
+class Gap(NamedTuple):
+    """Lost samples: an interval of the absolute sample axis, with its cause."""
+
+    first_sample: int
+    """Absolute number of the first lost one."""
+    length: int
+    cause: str
+    """One of `CAUSES`."""
+    uncertainty: int
+    """0: place and length are exact. Else each is true within so many samples."""
+
+
 @dataclass(slots=True, eq=False)
 class Block:
     """What a source delivers at once. Counted at the source's rate."""
@@ -40,6 +57,9 @@ class Block:
     captured: float = math.nan
     """When the first sample was captured, in s on the clock of `time.perf_counter`; NaN where
     that is not known."""
+    gaps: tuple[Gap, ...] = ()
+    """What ``lost`` is made of, where the causes are known: they end at the first sample, one
+    after the other."""
 
 
 class Source(Protocol):

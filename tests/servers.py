@@ -1,0 +1,326 @@
+"""Real sound servers without a sound card: each on private paths, and ended by process id.
+
+`.env` of each is the environment in which a program finds it. Open their devices in a process of
+its own: a JACK server that died takes every process with it that had it open.
+"""
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+
+COUNTS = 1 << 24  # of the counter that jack_counter.py plays
+_ALSA = "</usr/share/alsa/alsa.conf>\n"  # libasound aborts where the defaults are missing
+_ASOUND_CONF = (
+    _ALSA
+    + """
+pcm.rtsink { type pulse device rt         hint { show on description "null sink" } }
+pcm.rtmon  { type pulse device rt.monitor hint { show on description "monitor" } }
+pcm.!default { type pulse }
+ctl.!default { type pulse }
+"""
+)
+_numbers = itertools.count()
+
+
+def wait_for(condition, what, seconds=10):
+    """The first true result of ``condition()``; `TimeoutError` where there is none in time."""
+    deadline = time.monotonic() + seconds
+    while not (result := condition()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"after {seconds} s still no {what}")
+        time.sleep(0.01)
+    return result
+
+
+def end(process, seconds=5):
+    """Let a process end, stopped or not; kill it where it does not."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGCONT)
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe:
+            pipe.close()
+
+
+def private_env(**changes):
+    """This process's environment without any way to the sound servers of the machine."""
+    names = (
+        "ALSA_CONFIG_PATH",
+        "JACK_DEFAULT_SERVER",
+        "PULSE_SERVER",
+        "PULSE_SINK",
+        "PULSE_SOURCE",
+    )
+    env = {name: value for name, value in os.environ.items() if name not in names}
+    env |= {"JACK_NO_START_SERVER": "1", "JACK_NO_AUDIO_RESERVATION": "1"}
+    return env | {name: str(value) for name, value in changes.items()}
+
+
+class _Server:
+    """One process, that is started, killed, stopped, continued and started again."""
+
+    def __init__(self, log, env):
+        self.env = env
+        self.process = None
+        self._log = log
+
+    def __enter__(self):
+        try:
+            self.start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *error):
+        if self.process:
+            end(self.process)
+
+    def start(self):
+        """Start it (again, under the same name), and wait until it answers."""
+        assert self.process is None or self.process.poll() is not None, "still running"
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self._command, env=self._server_env(), stdout=log, stderr=log
+            )
+        try:
+            wait_for(lambda: self.process.poll() is not None or self._answers(), "answer")
+        except TimeoutError:
+            self.kill()
+        if self.process.poll() is not None:
+            said = self._log.read_text(errors="replace")
+            raise RuntimeError(f"{self._command[0]} does not run: {said}")
+
+    def _server_env(self):
+        return self.env
+
+    def kill(self):
+        """SIGKILL, as a crash is."""
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self):
+        """SIGSTOP: it is there and answers nobody."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def cont(self):
+        """SIGCONT."""
+        self.process.send_signal(signal.SIGCONT)
+
+    def _ask(self, *command):
+        """What a client program prints. Raises where it fails, or the server does not answer."""
+        done = subprocess.run(
+            command, env=self.env, capture_output=True, text=True, timeout=10, check=False
+        )
+        if done.returncode:
+            raise RuntimeError(f"{' '.join(command)}: {done.stdout}{done.stderr}")
+        return done.stdout
+
+
+class Jack(_Server):
+    """jackd on its dummy driver, in real-time mode where the system grants that.
+
+    With ``sync`` it waits for its clients, so that no stall of the machine loses a sample.
+    Its device for sounddevice: "system" of the host API "JACK Audio Connection Kit".
+    """
+
+    def __init__(self, folder, period=128, sr=48000, sync=True, channels_in=2, channels_out=2):
+        self.name = f"rtaudio-{os.getpid()}-{next(_numbers)}"
+        super().__init__(
+            Path(folder) / f"{self.name}.log", private_env(JACK_DEFAULT_SERVER=self.name)
+        )
+        realtime = ["--realtime", "-P70"] if _realtime_granted() else ["--no-realtime"]
+        # Few ports: else its shared memory is larger than what containers get.
+        self._command = ["jackd", *realtime, *(["-S"] if sync else []), "--no-mlock"]
+        self._command += ["--port-max", "64", "-n", self.name, "-d", "dummy"]
+        self._command += ["-r", str(sr), "-p", str(period)]
+        self._command += ["-C", str(channels_in), "-P", str(channels_out)]
+
+    def __exit__(self, *error):
+        super().__exit__()
+        if self.process and self.process.returncode == -signal.SIGKILL:
+            # A killed one keeps its place, one of eight on a machine: an heir gives it back.
+            # ("Too many servers already active": with no jackd running, rm /dev/shm/jack*.)
+            self.start()
+            end(self.process)
+            for left in Path("/dev/shm").glob(f"jack*_{self.name}_*"):  # noqa: S108 - of clients
+                left.unlink(missing_ok=True)
+
+    def _answers(self):
+        done = subprocess.run(
+            ["jack_wait", "-s", self.name, "-c"], env=self.env, capture_output=True, timeout=10
+        )
+        return done.stdout.startswith(b"running")
+
+    def ports(self):
+        """The full names of all ports."""
+        return self._ask("jack_lsp", "-s", self.name).split()
+
+    def connect(self, source, target):
+        """Connect an output to an input."""
+        self._ask("jack_connect", "-s", self.name, source, target)
+
+    def disconnect(self, source, target):
+        """Disconnect them."""
+        self._ask("jack_disconnect", "-s", self.name, source, target)
+
+    def listeners(self, source="system:capture_1"):
+        """The inputs that an output is connected to."""
+        lines = self._ask("jack_lsp", "-s", self.name, "-c", source).splitlines()
+        return [line.strip() for line in lines if line.startswith(" ")]
+
+    def input_port(self, seconds=10):
+        """Wait until a client listens to the first microphone; the name of its input."""
+        return wait_for(self.listeners, "client that listens to system:capture_1", seconds)[0]
+
+    def play_into(self, source, target):
+        """Connect ``source`` to an input in place of the silent microphone."""
+        self.disconnect("system:capture_1", target)
+        self.connect(source, target)
+
+
+def _realtime_granted():
+    policy, parameter = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(70))
+    except PermissionError:
+        return False
+    os.sched_setscheduler(0, policy, parameter)
+    return True
+
+
+@contextmanager
+def jack_counter(jack):
+    """A player of an exact counter, in a process of its own; yields its output port's name.
+
+    It counts from its start on, connected or not. It ends with the server.
+    """
+    script = Path(__file__).with_name("jack_counter.py")
+    player = subprocess.Popen(
+        [sys.executable, script], env=jack.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        line = player.stdout.readline()
+        assert line, "jack_counter.py did not start: its message is above"
+        yield json.loads(line)["port"]
+    finally:
+        player.stdin.close()
+        with suppress(subprocess.TimeoutExpired):  # where the server is stopped
+            player.wait(2)
+        end(player)
+
+
+def counts(samples):
+    """Which counts, 0 … 2**24 - 1, the samples are, as int64; `ValueError` where one is none."""
+    values = np.asarray(samples, np.float64) * (COUNTS // 2) + COUNTS // 2
+    whole = (values == np.floor(values)) & (values >= 0) & (values < COUNTS)
+    if not whole.all():
+        index = int(np.argmin(whole))
+        raise ValueError(f"sample {index} is {samples[index]!r}: no count")
+    return values.astype(np.int64)
+
+
+def counter_errors(samples):
+    """Where the counter does not go on by one: [(index, how many counts are missing before it), …].
+
+    Modulo 2**24, so one sample twice is 2**24 - 1. Silence before the counter is passed over: its
+    own 0.0 comes 175 s after the player's start.
+    """
+    samples = np.asarray(samples)
+    begin = int(np.argmax(samples != 0)) if samples.any() else len(samples)
+    missing = (np.diff(counts(samples[begin:])) - 1) % COUNTS
+    return [(begin + 1 + int(i), int(missing[i])) for i in np.flatnonzero(missing)]
+
+
+class Pulse(_Server):
+    """PulseAudio with one null sink; ALSA devices "rtsink", and "rtmon" that hears it.
+
+    What is played as float32 at ``sr`` in all ``channels`` comes out of "rtmon" bit for bit.
+    """
+
+    def __init__(self, folder, sr=48000, channels=2):
+        self._home = Path(folder) / f"pulse-{next(_numbers)}"
+        self._home.mkdir(mode=0o700)
+        (self._home / "asound.conf").write_text(_ASOUND_CONF)
+        socket = self._home / "socket"
+        assert len(str(socket)) < 108, "a folder with a shorter name: longer ones are cut"
+        env = private_env(
+            ALSA_CONFIG_PATH=self._home / "asound.conf",
+            PULSE_SERVER=f"unix:{socket}",
+            PULSE_COOKIE=self._home / "cookie",
+        )
+        super().__init__(self._home / "log", env)
+        self._command = ["pulseaudio", "-n", "--daemonize=no", "--exit-idle-time=-1"]
+        self._command += ["--use-pid-file=no", "--disable-shm=yes", "--realtime=no"]
+        self._command += ["--high-priority=no", "-L"]
+        self._command += [f"module-native-protocol-unix socket={socket} auth-anonymous=1"]
+        # Without norewinds the monitor misses the first second of what is played.
+        self._sink = ["module-null-sink", "sink_name=rt", f"rate={sr}", f"channels={channels}"]
+        self._sink += ["format=float32le", "norewinds=1"]
+        self._players = []
+
+    def __exit__(self, *error):
+        for player in self._players:
+            end(player, seconds=0)
+        super().__exit__()
+
+    def start(self):
+        """Start it with its sink, and wait until it answers."""
+        super().start()
+        self.load_sink()
+
+    def _server_env(self):
+        home = {"HOME": str(self._home), "XDG_RUNTIME_DIR": str(self._home)}
+        return self.env | home | {"PULSE_RUNTIME_PATH": str(self._home / "run")}
+
+    def _answers(self):
+        done = subprocess.run(["pactl", "info"], env=self.env, capture_output=True, timeout=10)
+        return done.returncode == 0
+
+    def load_sink(self):
+        """Plug the sink in."""
+        self._ask("pactl", "load-module", *self._sink)
+
+    def unload_sink(self):
+        """Unplug the sink, and its monitor with it."""
+        self._ask("pactl", "unload-module", "module-null-sink")
+
+    def play(self, path):
+        """Play a sound file into the sink; returns the player's process."""
+        with self._log.open("ab") as log:
+            command = ["paplay", "-d", "rt", str(path)]
+            self._players.append(subprocess.Popen(command, env=self.env, stdout=log, stderr=log))
+        return self._players[-1]
+
+
+def alsa_file(folder, samples):
+    """The environment in which ALSA's device "filemic" plays samples, as fast as they are taken.
+
+    ``samples``: an array (n,) or (n, channels), or the path of raw samples. The stream must have
+    their dtype and channels. After the end the last ones come again: make it longer than the test.
+    """
+    folder = Path(folder)
+    if isinstance(samples, np.ndarray):
+        raw = folder / "filemic.raw"
+        samples.tofile(raw)
+    else:
+        raw = Path(samples).absolute()
+    device = f'type file slave.pcm null file /dev/null infile "{raw}" format raw'
+    conf = folder / "filemic.conf"
+    conf.write_text(
+        f'{_ALSA}pcm.filemic {{ {device} hint {{ show on description "file mic" }} }}\n'
+    )
+    return private_env(ALSA_CONFIG_PATH=conf)

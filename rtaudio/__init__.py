@@ -15,11 +15,19 @@ if TYPE_CHECKING:
     from rtaudio.analysis.frames import Features as Features
     from rtaudio.analysis.frames import Frames as Frames
     from rtaudio.analysis.settings import Settings as Settings
-    from rtaudio.pipeline import analyze as analyze
+    from rtaudio.capture.devices import Device as Device
+    from rtaudio.pipeline import Live as Live
+    from rtaudio.pipeline import LiveStats as LiveStats
+    from rtaudio.pipeline import live as live
+    from rtaudio.recordings import analyze as analyze
     from rtaudio.sources.array import ArraySource as ArraySource
     from rtaudio.sources.block import Block as Block
     from rtaudio.sources.block import SourceError as SourceError
+    from rtaudio.sources.block import Gap as Gap
     from rtaudio.sources.file import FileSource as FileSource
+    from rtaudio.sources.microphone import Microphone as Microphone
+    from rtaudio.sources.microphone import MicrophoneStats as MicrophoneStats
+    from rtaudio.sources.microphone import devices as devices
     from rtaudio.sources.signal import SignalSource as SignalSource
 
 _HOMES = {
@@ -27,25 +35,41 @@ _HOMES = {
     "Features": "rtaudio.analysis.frames",
     "Frames": "rtaudio.analysis.frames",
     "Settings": "rtaudio.analysis.settings",
-    "analyze": "rtaudio.pipeline",
+    "analyze": "rtaudio.recordings",
     "ArraySource": "rtaudio.sources.array",
     "Block": "rtaudio.sources.block",
     "SourceError": "rtaudio.sources.block",
     "FileSource": "rtaudio.sources.file",
     "SignalSource": "rtaudio.sources.signal",
+    "Device": "rtaudio.capture.devices",
+    "Gap": "rtaudio.sources.block",
+    "Live": "rtaudio.pipeline",
+    "LiveStats": "rtaudio.pipeline",
+    "Microphone": "rtaudio.sources.microphone",
+    "MicrophoneStats": "rtaudio.sources.microphone",
+    "devices": "rtaudio.sources.microphone",
+    "live": "rtaudio.pipeline",
 }
 __all__ = [
     "Analyzer",
     "ArraySource",
     "Block",
+    "Device",
     "Features",
     "FileSource",
     "Frames",
+    "Gap",
+    "Live",
+    "LiveStats",
+    "Microphone",
+    "MicrophoneStats",
     "Settings",
     "SignalSource",
     "SourceError",
     "__version__",
     "analyze",
+    "devices",
+    "live",
 ]
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from rtaudio.consumers.writers import CsvWriter, Writer, open_writer
-from rtaudio.pipeline import Summary, analyze_recording
+from rtaudio.recordings import Summary, analyze_recording
 from rtaudio.sources import open_source
 from rtaudio.sources.block import SourceError
 

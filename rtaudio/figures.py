@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from rtaudio.analysis.frames import Frames
     from rtaudio.analysis.settings import Settings
-    from rtaudio.pipeline import Summary
+    from rtaudio.recordings import Summary
 
     Floats = NDArray[np.float32]
 

@@ -1,254 +1,488 @@
-"""The way of the data: source → analyzer → consumers."""
+"""The processing thread: source → analyzer → consumers.
+
+Samples come from a source, block by block; the analyzer makes rows of them; each consumer takes
+the rows in a thread of its own, from a bounded queue. This file is the way between them, with the
+life cycle and the books.
+"""
 
 from __future__ import annotations
 
+import logging
 import math
-from dataclasses import asdict, dataclass, replace
-from os import PathLike
-from pathlib import Path
+import sys
+import threading
+import time
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from rtaudio.analysis.analyzer import NO_FLOORS, Analyzer, Floors
-from rtaudio.analysis.frames import DEFAULT_FEATURES, Features, check_features
+from rtaudio.analysis.analyzer import Analyzer
+from rtaudio.analysis.frames import Frames
 from rtaudio.analysis.settings import Settings
+from rtaudio.consumers.worker import BoundedQueue, Worker
+from rtaudio.recordings import for_rate
 from rtaudio.sources import open_source
-from rtaudio.sources.array import ArraySource
-from rtaudio.sources.block import SourceError
+from rtaudio.sources.block import CAUSES, Block, Gap, SourceError
+from rtaudio.sources.microphone import Microphone, MicrophoneStats
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
+    from os import PathLike
+    from typing import Self
 
-    from numpy.typing import NDArray
-
-    from rtaudio.analysis.analyzer import Tap
-    from rtaudio.analysis.frames import Frames
     from rtaudio.sources.block import Source
+
+QUEUE_S = 10.0  # what a consumer's queue holds
+SWITCH_INTERVAL_S = 0.0005  # how long a busy thread may keep the others waiting for the GIL
+NO_LIMIT = 1 << 62
+STOP_S = 1.0  # how long a source may take to hand over its next block when it is told to stop
 
 
 @dataclass(frozen=True)
-class Summary:
-    """What became of one recording. ``settings.sr`` is known."""
+class LiveStats:
+    """The books of a live run. Samples at the source's rate, of each channel.
 
-    settings: Settings
-    source_sr: int
-    samples: int
-    """At the source's rate, lost ones counted too."""
-    lost: int
-    """How many of them were lost."""
+    ``delivered = processed + dropped`` once it has ended, and ``lost = dropped + host + outage``.
+    """
+
+    delivered: int
+    """Handed over by the sound system, or read."""
+    processed: int
+    """Analyzed."""
+    dropped: int
+    """Thrown away by us: the ring was full. Exact."""
+    host: int
+    """Lost by the sound system before they came to us. An estimate."""
+    outage: int
+    """Missed while the device was gone. An estimate."""
     frames: int
+    """Rows computed."""
+    skipped: int
+    """Rows that a slow consumer did not get, of all consumers."""
     invalid: int
     """Samples that were NaN, Inf or beyond 1e12, and were taken as 0."""
-    top_db: float | None
-    notes: tuple[str, ...]
+    age_ms: float
+    """How old the newest row's last sample was when it was handed out; NaN where not known."""
+    microphone: MicrophoneStats | None
+    """More about a microphone; None for other sources."""
 
     @property
-    def duration_s(self) -> float:
-        """Length of the recording."""
-        return self.samples / self.source_sr
+    def lost(self) -> int:
+        """dropped + host + outage."""
+        return self.dropped + self.host + self.outage
+
+
+class Live:
+    """A source, its analysis and its consumers; `live` makes one.
+
+    A context manager, and iterable: ``with live(…) as run: for frames in run: …``. Or ``start``
+    it, poll ``latest``, and ``close`` it.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        settings: Settings,
+        *,
+        consumers: Iterable[Callable[[Frames], None]] = (),
+        duration_s: float | None = None,
+        tell: Callable[[str], None] | None = None,
+    ) -> None:
+        self.source = source
+        self.settings = settings
+        """With the rate of the source, once it is open."""
+        self.tell = tell or logging.getLogger("rtaudio").warning
+        self.workers: list[Worker[Any]] = []
+        self.started_utc: datetime | None = None
+        """When sample 0 was captured, or read."""
+        self._consumers = list(consumers)
+        self._duration_s = duration_s
+        self._iterated = False
+        self._rows: BoundedQueue[Frames] | None = None  # for iterating
+        self._on_frames: list[BoundedQueue[Frames]] = []
+        self._on_blocks: list[BoundedQueue[Block]] = []
+        self._thread = threading.Thread(target=self._run, name="rtaudio processing", daemon=True)
+        self._turn = threading.Lock()  # held while a block is processed
+        self._stopping = self._ended = False
+        self._error: Exception | None = None
+        self._processed = self._beyond = self._frames = self._position = 0
+        self._lost = dict.fromkeys(CAUSES, 0)
+        self._age_ms = math.nan
+        self._opened = False
+
+    # --- life cycle ---------------------------------------------------------------------------
+
+    def open(self) -> Self:
+        """Open the source, so that its rate is known; `SourceError` where that can't be done."""
+        if self._opened:
+            return self
+        if isinstance(self.source, Microphone):
+            channel = self.settings.channel
+            self.source.need_channels(1 if channel == "mix" else int(channel))
+            self.source.tell = self.tell
+        _compile()  # before samples come in
+        self.source.__enter__()
+        try:
+            self.settings = for_rate(self.settings, self.source)
+            self._analyzer = Analyzer(self.settings, self.source.sr)
+        except BaseException:
+            self.source.__exit__(None, None, None)
+            raise
+        self._opened = True
+        self._limit = NO_LIMIT
+        if self._duration_s is not None:
+            self._limit = round(self._duration_s * self.source.sr)
+        self._latest = _Latest()
+        return self
+
+    def attach_frames(
+        self,
+        name: str,
+        take: Callable[[Frames], None],
+        flush: Callable[[], None] | None = None,
+        finish: Callable[[], None] | None = None,
+    ) -> Worker[Frames]:
+        """Hand every row to ``take``, as frames of its own; see `Worker`. Before `start`."""
+        queue = self._rows_queue()
+        worker = Worker(name, queue, self.tell, take, flush, finish)
+        self.workers.append(worker)
+        return worker
+
+    def attach_blocks(
+        self,
+        name: str,
+        take: Callable[[Block], None],
+        flush: Callable[[], None] | None = None,
+        finish: Callable[[], None] | None = None,
+    ) -> Worker[Block]:
+        """Hand every block to ``take``, as the source delivered it. Before `start`."""
+        self.open()
+        capacity = int(QUEUE_S * self.source.sr)
+        queue: BoundedQueue[Block] = BoundedQueue(capacity, skip=self.source.realtime)
+        self._on_blocks.append(queue)
+        worker = Worker(name, queue, self.tell, take, flush, finish)
+        self.workers.append(worker)
+        return worker
+
+    def _rows_queue(self) -> BoundedQueue[Frames]:
+        self.open()
+        rows = QUEUE_S * (self.settings.sr or 1) / self.settings.hop_length
+        queue: BoundedQueue[Frames] = BoundedQueue(max(64, int(rows)), skip=self.source.realtime)
+        self._on_frames.append(queue)
+        return queue
+
+    def start(self) -> Self:
+        """Open the source and begin; raises as `open`."""
+        self.open()
+        for number, consumer in enumerate(self._consumers, 1):
+            self.attach_frames(getattr(consumer, "__name__", f"consumer {number}"), consumer)
+        if not self.workers:  # somebody will iterate: nothing is to be missed until then
+            self._rows = self._rows_queue()
+        _fast_switching(True)
+        self.started_utc = datetime.now(UTC)
+        for worker in self.workers:
+            worker.start()
+        self._thread.start()
+        return self
+
+    def __enter__(self) -> Self:
+        """Start."""
+        return self.start()
+
+    def __exit__(self, *error: object) -> None:
+        """Close."""
+        self.close()
+
+    def stop(self) -> None:
+        """End soon: what was captured is still processed. May be called by any thread."""
+        self._stopping = True
+        if isinstance(self.source, Microphone):
+            self.source.stop()
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait until the source has ended and every consumer is done; whether that is so.
+
+        Raises `SourceError` where the source failed.
+        """
+        if self._rows is not None:
+            self._rows.dont_wait()  # nobody iterates
+        end = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        while self._thread.is_alive() and time.monotonic() < end:
+            self._thread.join(min(0.1, max(0.0, end - time.monotonic())))
+        if self._thread.is_alive():
+            return False
+        for worker in self.workers:
+            worker.end()
+        self._raise_error()
+        return True
+
+    def close(self) -> None:
+        """End now: process what was captured, finish the consumers, let go of the source.
+
+        Raises `SourceError` where the source had failed and nobody was told yet.
+        """
+        if not self._opened:
+            return
+        self.stop()
+        for queue in (*self._on_frames, *self._on_blocks):
+            queue.unbound()  # the processing thread may be waiting for a consumer
+        if self._thread.ident is None:
+            self._end()
+        else:
+            self._thread.join(STOP_S)
+            with self._turn:  # a source that does not return is left behind
+                self._end()
+        for worker in self.workers:
+            worker.end()
+        self._raise_error()
+
+    def _raise_error(self) -> None:
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+
+    # --- what is asked while it runs ----------------------------------------------------------
+
+    def __iter__(self) -> Iterator[Frames]:
+        """Yield the rows as they come, copies of one's own, until the source ends.
+
+        Behind a real-time source, a loop that is too slow misses the oldest rows, which
+        ``stats.skipped`` counts; any other source waits for the loop. Raises `SourceError` where
+        the source failed, once the rows before are taken.
+        """
+        if self._rows is None:
+            self._rows = self._rows_queue()
+        rows = self._rows
+        self._iterated = True
+        while not rows.over:
+            frames = rows.get(0.1)
+            if frames is not None:
+                yield frames
+        self._raise_error()
+
+    def latest(self) -> Frames | None:
+        """A copy of the newest row; None before the first. Never waits."""
+        if self._rows is not None and not self._iterated:
+            self._rows.dont_wait()  # whoever polls does not iterate
+        return self._latest.get() if self._opened else None
+
+    @property
+    def stats(self) -> LiveStats:
+        """The books so far. May be called by any thread."""
+        microphone = self.source.stats if isinstance(self.source, Microphone) else None
+        read = self._processed + self._lost["dropped"]
+        queues = [*self._on_frames, *self._on_blocks]
+        if not self._iterated and self._rows is not None:
+            queues.remove(self._rows)
+        return LiveStats(
+            delivered=read if microphone is None else microphone.delivered - self._beyond,
+            processed=self._processed,
+            **self._lost,
+            frames=self._frames,
+            skipped=sum(queue.skipped for queue in queues),
+            invalid=self._analyzer.invalid if self._opened else 0,
+            age_ms=self._age_ms,
+            microphone=microphone,
+        )
 
     def about(self) -> dict[str, Any]:
         """What stands beside the features in an output."""
         from rtaudio import __version__
 
+        stats = self.stats
+        started = self.started_utc
         return {
             "rtaudio": __version__,
             "settings": asdict(self.settings),
-            "top_db": self.top_db,
-            "source_sr": self.source_sr,
-            "samples": self.samples,
-            "lost": self.lost,
-            "frames": self.frames,
-            "invalid": self.invalid,
-            "notes": list(self.notes),
+            "source": self.source.name,
+            "source_sr": self.source.sr,
+            "start_utc": None if started is None else started.isoformat(),
+            "samples": self._position,
+            "delivered": stats.delivered,
+            "processed": stats.processed,
+            "lost": stats.lost,
+            **self._lost,
+            "frames": stats.frames,
+            "invalid": stats.invalid,
+            "notes": list(self.source.notes),
         }
 
+    # --- the processing thread ----------------------------------------------------------------
 
-def analyze_recording(
-    open_again: Callable[[], Source],
-    settings: Settings,
-    consume: Callable[[Frames], None],
-    *,
-    top_db: float | None = None,
-    tap: Tap | None = None,
-    progress: Callable[[float, float | None], None] = lambda done_s, total_s: None,
-) -> Summary:
-    """Analyze a whole recording in constant memory, handing borrowed frames to ``consume``.
+    def _run(self) -> None:
+        try:
+            for block in self.source:
+                with self._turn:
+                    if self._ended:
+                        return
+                    self._process(self._within_limit(block))
+                if self._stopping and not isinstance(self.source, Microphone):
+                    break  # a microphone ends by itself, once all it captured is taken
+        except Exception as error:  # noqa: BLE001 - told to whoever waits or iterates
+            self._error = error
+        finally:
+            with self._turn:
+                self._end()
 
-    ``top_db`` clips every dB feature that far below its loudest value of the whole recording,
-    as librosa's `power_to_db` does; that takes a first pass, so ``open_again`` is called twice.
-    ``tap`` is handed the samples that were framed, as `Analyzer` does.
-    ``progress`` is called with the seconds done and the seconds there are, if that is known.
-    """
-    if top_db is None:
-        return _one_pass(open_again(), settings, consume, NO_FLOORS, None, tap, progress)
-    if not top_db >= 0:
-        raise ValueError(f"top_db={top_db} is below 0")
-    loudest = _Loudest()
-    passes = _TwoPasses(progress)
-    _one_pass(open_again(), settings, loudest.take, NO_FLOORS, None, None, passes.first)
-    floors = Floors(loudest.db - top_db, loudest.mel_db - top_db)
-    return _one_pass(open_again(), settings, consume, floors, top_db, tap, passes.second)
-
-
-def _one_pass(
-    source: Source,
-    settings: Settings,
-    consume: Callable[[Frames], None],
-    floors: Floors,
-    top_db: float | None,
-    tap: Tap | None,
-    progress: Callable[[float, float | None], None],
-) -> Summary:
-    samples = lost = frames = 0
-    with source:
-        settings = _for_rate(settings, source)
-        analyzer = Analyzer(settings, source.sr, release_gil=True, floors=floors, tap=tap)
-        for block in source:
-            samples += block.lost + len(block.samples)
-            lost += block.lost
-            for some in analyzer.feed(block.samples, lost=block.lost, captured=block.captured):
-                frames += len(some)
-                consume(some)
-            progress(samples / source.sr, source.duration_s)
-        for some in analyzer.flush():
-            frames += len(some)
-            consume(some)
-        if not samples:
-            raise SourceError(f"{source.name}: holds no samples: record or copy it again")
-        if not frames:
-            raise SourceError(
-                f"{source.name}: its {samples} samples are shorter than one frame "
-                f"(n_fft={settings.n_fft}): choose a smaller n_fft, or center=True"
-            )
-        notes = tuple(source.notes)
-    return Summary(settings, source.sr, samples, lost, frames, analyzer.invalid, top_db, notes)
-
-
-def _for_rate(settings: Settings, source: Source) -> Settings:
-    """``settings`` with the source's rate and its channel checked: the source is what's wrong."""
-    try:
-        settings = settings.with_sr(source.sr)
-    except ValueError as error:
-        raise SourceError(f"{source.name} ({source.sr} Hz): {error}") from None
-    if settings.channel != "mix" and int(settings.channel) > source.channels:
-        raise SourceError(
-            f"{source.name}: has {source.channels} channel(s), not a channel {settings.channel}"
+    def _within_limit(self, block: Block) -> Block:
+        """The part of a block that lies before the end that was asked for."""
+        ends = block.first_sample + len(block)
+        if ends < self._limit:
+            return block
+        self.stop()
+        first = min(block.first_sample, self._limit)
+        gaps = [
+            gap._replace(length=min(gap.length, self._limit - gap.first_sample))
+            for gap in block.gaps
+            if gap.first_sample < self._limit
+        ]
+        inside = Block(
+            block.samples[: max(0, self._limit - block.first_sample)],
+            first,
+            max(0, block.lost - (block.first_sample - first)),
+            block.captured,
+            tuple(gaps),
         )
-    return settings
+        self._beyond += len(block) - len(inside)
+        self._beyond += _dropped(block.gaps) - _dropped(inside.gaps)
+        return inside
+
+    def _process(self, block: Block) -> None:
+        if not (len(block) or block.lost):
+            return
+        self._position = block.first_sample + len(block)
+        self._processed += len(block)
+        for gap in block.gaps:
+            self._lost[gap.cause] += gap.length
+        if not block.gaps:
+            self._lost["host"] += block.lost
+        for queue in self._on_blocks:
+            queue.put(block.copy())
+        for frames in self._analyzer.feed(block.samples, block.lost, block.captured):
+            self._hand_out(frames)
+
+    def _hand_out(self, frames: Frames) -> None:
+        self._frames += len(frames)
+        age_ms = (time.perf_counter() - float(frames.captured[-1])) * 1e3
+        if not math.isnan(age_ms):
+            self._age_ms = age_ms
+        self._latest.put(frames)
+        for queue in self._on_frames:
+            queue.put(frames.copy())
+
+    def _end(self) -> None:
+        """Hand out the last rows and close the queues; once."""
+        if self._ended:
+            return
+        self._ended = True
+        try:
+            if threading.current_thread() is self._thread or not self._thread.is_alive():
+                self.source.__exit__(None, None, None)  # ends a microphone's books
+            if self._error is None or isinstance(self._error, SourceError):
+                for frames in self._analyzer.flush():
+                    self._hand_out(frames)
+        finally:
+            for queue in (*self._on_frames, *self._on_blocks):
+                queue.close()
+            _fast_switching(False)
 
 
-class _Loudest:
-    """The largest value of each dB feature so far."""
+def _dropped(gaps: Iterable[Gap]) -> int:
+    return sum(gap.length for gap in gaps if gap.cause == "dropped")
+
+
+class _Latest:
+    """The newest row, for readers that never wait and a writer that never waits for them."""
 
     def __init__(self) -> None:
-        self.db = self.mel_db = -math.inf
+        self._slots: list[Frames] = []
+        self._published = 0
 
-    def take(self, frames: Frames) -> None:
-        self.db = max(self.db, float(frames.db.max()))
-        self.mel_db = max(self.mel_db, float(frames.mel_db.max()))
+    def put(self, frames: Frames) -> None:
+        """Take the last of ``frames``. Allocates arrays the first time alone."""
+        if not self._slots:
+            self._slots = [frames.newest() for _ in range(3)]
+        number = self._published + 1
+        slot = self._slots[number % 3]
+        for name in _ARRAYS:
+            getattr(slot, name)[:] = getattr(frames, name)[-1:]
+        slot.first = frames.first + len(frames) - 1
+        self._published = number
 
-
-class _TwoPasses:
-    """Progress through a recording that is read twice."""
-
-    def __init__(self, progress: Callable[[float, float | None], None]) -> None:
-        self._progress = progress
-        self._before = 0.0
-
-    def first(self, done_s: float, total_s: float | None) -> None:
-        self._before = done_s
-        self._progress(done_s, total_s and 2 * total_s)
-
-    def second(self, done_s: float, total_s: float | None) -> None:
-        self._progress(self._before + done_s, total_s and 2 * total_s)
-
-
-class Collector:
-    """Keeps the rows of some features in memory."""
-
-    def __init__(self, features: Iterable[str]) -> None:
-        self._names = ("time", "lost", *features)
-        self._parts: dict[str, list[NDArray[Any]]] = {name: [] for name in self._names}
-
-    def take(self, frames: Frames) -> None:
-        """Keep a copy of the rows."""
-        for name, parts in self._parts.items():
-            parts.append(getattr(frames, name).copy())
-
-    def features(self, summary: Summary) -> Features:
-        """All that was kept."""
-        arrays = {name: np.concatenate(self._parts.pop(name)) for name in self._names}
-        return Features(summary.settings, arrays, summary.about())
+    def get(self) -> Frames | None:
+        """A copy; None before the first row."""
+        while number := self._published:
+            row = self._slots[number % 3].copy()
+            if self._published < number + 2:  # else the writer may have come round meanwhile
+                return row
+        return None
 
 
-def analyze(
-    source: str | PathLike[str] | NDArray[np.floating],
+_ARRAYS = [field.name for field in fields(Frames)][1:]
+_lock = threading.Lock()
+_fast: list[float] = []  # the switch interval that each live run found
+
+
+def _fast_switching(on: bool) -> None:
+    """Let threads wait less for the GIL while a live run lasts, and as before after the last."""
+    with _lock:
+        if on:
+            _fast.append(sys.getswitchinterval())
+            sys.setswitchinterval(min(_fast[0], SWITCH_INTERVAL_S))
+        elif _fast:
+            found = _fast.pop()
+            if not _fast:
+                sys.setswitchinterval(found)
+
+
+def _compile() -> None:
+    """Compile the analysis, or load it, before samples come in."""
+    Analyzer(Settings(sr=22050, n_fft=16, n_mels=1, n_mfcc=1))
+
+
+def live(
+    source: str | PathLike[str] | Source | None = None,
     settings: Settings | None = None,
     *,
-    features: str | Iterable[str] = DEFAULT_FEATURES,
-    top_db: float | None = None,
+    consumers: Iterable[Callable[[Frames], None]] = (),
+    realtime: bool = True,
+    duration_s: float | None = None,
+    tell: Callable[[str], None] | None = None,
     **overrides: Any,
-) -> Features:
-    """Analyze a whole recording at once.
+) -> Live:
+    """Analyze sound as it comes.
 
     Parameters
     ----------
     source
-        A path, ``demo:``, or samples (n,) or (n, channels) of any float dtype, whose rate is then
-        ``settings.sr``.
+        None is the default microphone; a path, ``demo:``, or any source, as a `Microphone`.
     settings
-        What to compute. ``settings.sr`` is the rate of the analysis: a recording of another rate
-        is resampled.
-    features
-        Names of what to keep, of ``mfcc``, ``rms``, ``peak``, ``mel_db``, ``db``, ``power``,
-        ``captured``; ``time`` and ``lost`` come with them.
-    top_db
-        Clip ``db``, ``mel_db`` and ``mfcc`` that far below the loudest moment of the whole
-        recording, as ``librosa.feature.mfcc`` does by default with 80; takes a second pass.
+        What to compute; ``settings.sr`` is the rate of the analysis.
+    consumers
+        Each is called with rows of its own (`Frames`), in a thread of its own. An exception ends
+        that consumer alone.
+    realtime
+        Whether a path is played at the pace of a microphone; else as fast as the slowest consumer
+        takes it, and nothing is skipped.
+    duration_s
+        End after so many seconds of sound; lost samples count.
+    tell
+        Called with a line for what a user should know; by default a warning is logged.
     overrides
         Any of the settings by name, over ``settings``.
+
+    The switch interval of Python's threads is 0.5 ms while it runs.
 
     Raises
     ------
     SourceError
-        Where the recording can't be read, or holds less than one frame.
+        Where the source can't be read; a microphone tells when it is started.
     ValueError
         Where an argument can't be used.
 
     """
+    if duration_s is not None and not duration_s > 0:
+        raise ValueError(f"duration_s={duration_s} is not above 0")
+    opened = Microphone() if source is None else open_source(source, realtime=realtime)
     settings = replace(settings or Settings(), **overrides)
-    names = check_features(features)
-    collector = Collector(names)
-    summary = analyze_recording(
-        lambda: _as_source(source, settings, top_db), settings, collector.take, top_db=top_db
-    )
-    return collector.features(summary)
-
-
-def can_be_read_twice(name: str | PathLike[str]) -> bool:
-    """Whether a recording is no pipe, by its name alone."""
-    return name != "-" and (Path(name).is_file() or not Path(name).exists())
-
-
-def _as_source(
-    source: str | PathLike[str] | NDArray[np.floating], settings: Settings, top_db: float | None
-) -> Source:
-    if isinstance(source, (str, PathLike)):
-        if top_db is not None and not can_be_read_twice(source):
-            raise ValueError(
-                f"top_db reads twice, and {source} is a pipe: put it into a file first"
-            )
-        if source == "-":
-            raise ValueError("analyze() reads no standard input: use the command line")
-        return open_source(source)
-    if settings.sr is None:
-        raise ValueError("samples need a sampling rate: analyze(y, sr=…)")
-    samples = np.asarray(source)
-    if samples.ndim == 2 and 1 < len(samples) < samples.shape[1]:
-        raise ValueError(
-            f"samples of shape {samples.shape} would be {samples.shape[1]} channels: rows are "
-            "samples, so librosa's (channels, n) goes in as y.T"
-        )
-    return ArraySource(samples, settings.sr)
+    return Live(opened, settings, consumers=consumers, duration_s=duration_s, tell=tell)

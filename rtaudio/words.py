@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from rtaudio.batch import Outcome
-    from rtaudio.pipeline import Summary
+    from rtaudio.recordings import Summary
 
 
 class Words:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sounds import SR, music
 
 from rtaudio import ArraySource, Block, Settings, figures
-from rtaudio.pipeline import analyze_recording
+from rtaudio.recordings import analyze_recording
 
 
 @given(

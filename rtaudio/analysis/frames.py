@@ -54,6 +54,11 @@ class Frames:
         """Return the number of rows, k."""
         return len(self.time)
 
+    def newest(self) -> Frames:
+        """The last row, as a row of one's own."""
+        arrays = (getattr(self, field.name)[-1:].copy() for field in fields(self)[1:])
+        return Frames(self.first + len(self) - 1, *arrays)
+
     def copy(self) -> Frames:
         """Rows of one's own, that stay."""
         arrays = (getattr(self, field.name).copy() for field in fields(self)[1:])

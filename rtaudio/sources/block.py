@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -60,6 +60,14 @@ class Block:
     gaps: tuple[Gap, ...] = ()
     """What ``lost`` is made of, where the causes are known: they end at the first sample, one
     after the other."""
+
+    def __len__(self) -> int:
+        """Return the number of samples of each channel; 0 for a block that tells a loss alone."""
+        return len(self.samples)
+
+    def copy(self) -> Block:
+        """A block of one's own, that stays."""
+        return replace(self, samples=self.samples.copy())
 
 
 class Source(Protocol):

@@ -1,0 +1,111 @@
+"""The capture process: opens one stream, copies its samples into a ring, and does nothing else.
+
+The parent writes a request to standard input and keeps it open. When it closes, at the latest by
+the parent's death, the process leaves by `os._exit`: with a dead sound server all else hangs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import mmap
+import os
+import select
+import signal
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from rtaudio.capture import ring, wire
+from rtaudio.capture.devices import DeviceError, inputs
+from rtaudio.capture.stream import Callback, open_stream, realtime_priority
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+OPENING_S = 20  # a sound system that has not answered then never will
+
+
+def main() -> NoReturn:
+    """Answer the request, and capture until the parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is the parent's
+    signal.alarm(OPENING_S)  # kills a process that hangs in C, with the parent or without
+    answer_fd = os.dup(1)
+    os.dup2(2, 1)  # what libraries print is no answer
+    try:
+        request = wire.Request.from_json(sys.stdin.readline())
+        host = _host(request)
+        if sys.argv[1:] == ["list"]:
+            devices = [asdict(device) for device in inputs(host, ask_rates=True)]
+            _write(answer_fd, json.dumps(devices) + "\n")
+        else:
+            _capture(host, request, int(sys.argv[1]), answer_fd)
+    except DeviceError as error:
+        _write(answer_fd, wire.answer_to_json(str(error)))
+    os._exit(0)
+
+
+def _host(request: wire.Request) -> Any:
+    """PortAudio by way of sounddevice, or the fake that stands in for it."""
+    if request.fake is not None:
+        from rtaudio.capture.fake import FakeHost, Script
+
+        return FakeHost(Script.from_dict(request.fake))
+    try:
+        import sounddevice
+    except OSError:
+        mend = "install it (Debian, Ubuntu: apt install libportaudio2)"
+        raise DeviceError(f"the PortAudio library is missing: {mend}") from None
+    except ImportError:
+        raise DeviceError(f"{sys.executable} has no sounddevice: pip install sounddevice") from None
+    return sounddevice
+
+
+def _capture(host: Any, request: wire.Request, memory_fd: int, bell_fd: int) -> None:
+    """Capture; returns when the parent is gone."""
+    writers: list[ring.RingWriter] = []
+    answered = False
+
+    def ring_bell(written: int) -> None:
+        if answered:
+            with contextlib.suppress(BlockingIOError, BrokenPipeError):
+                os.write(bell_fd, written.to_bytes(8, "little"))
+
+    def make_callback(channels: int, samples: int, records: int) -> Callable[..., None]:
+        length = ring.size(channels, samples, records)
+        os.ftruncate(memory_fd, length)
+        populate = getattr(mmap, "MAP_POPULATE", 0)  # no page is missing when the callback runs
+        memory = mmap.mmap(memory_fd, length, flags=mmap.MAP_SHARED | populate)
+        writers.append(ring.RingWriter(memory, channels, samples, records))
+        return Callback(writers[0], ring_bell, begin=realtime_priority)
+
+    def finished() -> None:
+        writers[0].finish()
+        ring_bell(0)
+
+    stream, opened = open_stream(host, request, make_callback, finished)
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        stream.start()
+    except host.PortAudioError as error:
+        raise DeviceError(f"{opened.device} can't be started ({error.args[0]})") from None
+    _write(bell_fd, wire.answer_to_json(opened))
+    os.set_blocking(bell_fd, False)
+    answered = True
+    signal.alarm(0)
+    parent = os.getppid()
+    while not select.select([0], [], [], 1)[0] and os.getppid() == parent:
+        pass  # the parent's end of the pipe may live on in a process that it forked
+
+
+def _write(fd: int, text: str) -> None:
+    data = text.encode()
+    while data:
+        data = data[os.write(fd, data) :]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""The inputs of this machine, and which of them a user means.
+
+The list is PortAudio's, which is frozen once it is initialized and may hang with a dead server:
+so each look at it is a short-lived process.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rtaudio.capture.wire import Request
+
+#: Rates that a device is asked about, in Hz.
+RATES = (8000, 11025, 16000, 22050, 32000, 44100, 48000, 88200, 96000, 176400, 192000)
+# Which host API to take where several show one device.
+_PREFERRED = ("windows wasapi", "core audio", "alsa")
+
+
+class DeviceError(Exception):
+    """No such device, or it can't be opened: one line that says what to do."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """An input."""
+
+    index: int
+    name: str
+    hostapi: str
+    channels: int
+    """How many it has at most."""
+    sr: int
+    """Its own rate, in Hz."""
+    rates: tuple[int, ...] = ()
+    """Those of `RATES` that it takes; empty where it was not asked."""
+    default: bool = False
+
+    def __str__(self) -> str:
+        """Index, name and host API, as messages show it."""
+        return f"{self.index} {self.name} ({self.hostapi})"
+
+
+def inputs(host: Any, ask_rates: bool = False) -> list[Device]:
+    """The inputs that ``host`` has, which is the module `sounddevice` or has its functions."""
+    hostapis = host.query_hostapis()
+    default = default_index(host, hostapis)
+    found = []
+    for index, info in enumerate(host.query_devices()):
+        if info["max_input_channels"] > 0:
+            rates = _rates(host, index) if ask_rates else ()
+            found.append(
+                Device(
+                    index,
+                    str(info["name"]),
+                    str(hostapis[info["hostapi"]]["name"]),
+                    int(info["max_input_channels"]),
+                    round(info["default_samplerate"]),
+                    rates,
+                    index == default,
+                )
+            )
+    return found
+
+
+def default_index(host: Any, hostapis: Sequence[dict[str, Any]]) -> int:
+    """The default input: the host's own, else the first host API's that has one; -1 is none."""
+    chosen = int(host.default.device[0])
+    if chosen >= 0:
+        return chosen
+    inputs_of_apis = (int(hostapi["default_input_device"]) for hostapi in hostapis)
+    return next((index for index in inputs_of_apis if index >= 0), -1)
+
+
+def _rates(host: Any, index: int) -> tuple[int, ...]:
+    return tuple(rate for rate in RATES if takes(host, index, 1, rate))
+
+
+def takes(host: Any, index: int, channels: int, sr: int) -> bool:
+    """Whether the device takes that many channels at that rate."""
+    try:
+        host.check_input_settings(device=index, channels=channels, samplerate=sr, dtype="float32")
+    except host.PortAudioError:
+        return False
+    return True
+
+
+def choose(devices: list[Device], request: Request) -> Device:
+    """The device that is meant; `DeviceError` lists what there is where none or several are."""
+    wanted = request.device
+    if not devices:
+        raise DeviceError("this machine has no audio input: rtaudio doctor says what is missing")
+    if request.again is not None:
+        return _the_same(devices, *request.again)
+    if wanted is None:
+        for device in devices:
+            if device.default:
+                return device
+        _refuse(devices, "there is no default input: choose one")
+    if isinstance(wanted, int) or wanted.strip().isdecimal():
+        for device in devices:
+            if device.index == int(wanted):
+                return device
+        _refuse(devices, f"there is no input {wanted}")
+    return _by_name(devices, str(wanted))
+
+
+def _by_name(devices: list[Device], wanted: str) -> Device:
+    parts = wanted.lower().replace(",", " ").split()
+    whole = wanted.strip().lower()
+    matches = [d for d in devices if whole in (d.name.lower(), f"{d.name}, {d.hostapi}".lower())]
+    matches = matches or [d for d in devices if _has(f"{d.name}, {d.hostapi}".lower(), parts)]
+    if not parts or not matches:
+        _refuse(devices, f"there is no input {wanted!r}")
+    # Windows' oldest host API cuts names off after 31 characters.
+    if len({device.name[:31] for device in matches}) == 1:
+        default = next((d.hostapi for d in devices if d.default), "")
+        order = (default.lower(), *_PREFERRED)
+        for hostapi in order:
+            for device in matches:
+                if device.hostapi.lower() == hostapi:
+                    return device
+    if len(matches) > 1:
+        _refuse(matches, f"{wanted!r} is more than one input")
+    return matches[0]
+
+
+def _has(text: str, parts: list[str]) -> bool:
+    """Whether ``parts`` stand in ``text``, one after the other."""
+    at = 0
+    for part in parts:
+        at = text.find(part, at)
+        if at < 0:
+            return False
+        at += len(part)
+    return True
+
+
+def _the_same(devices: list[Device], name: str, hostapi: str) -> Device:
+    """The device that was lost, whatever its index is now."""
+    for device in devices:
+        if (device.name, device.hostapi) == (name, hostapi):
+            return device
+    for device in devices:  # ALSA puts the card's number into the name, and it changes
+        if (_without_card(device.name), device.hostapi) == (_without_card(name), hostapi):
+            return device
+    raise DeviceError(f"{name} ({hostapi}) is not there")
+
+
+def _without_card(name: str) -> str:
+    return re.sub(r"\(hw:\d+,(\d+)\)", r"(hw:*,\1)", name)
+
+
+def _refuse(devices: list[Device], what: str) -> NoReturn:
+    raise DeviceError(f"{what}; inputs are: {'; '.join(map(str, devices))}")

@@ -1,0 +1,123 @@
+"""Opening one stream, and what happens in its callback."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from rtaudio.capture import wire
+from rtaudio.capture.devices import Device, DeviceError, choose, inputs, takes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rtaudio.capture.ring import RingWriter
+
+PRIORITY = 60  # below the kernel's own interrupt threads
+
+
+class Callback:
+    """What the sound system calls with each block; its signature is sounddevice's.
+
+    Called by the sound system's thread. Allocates nothing that stays, and never waits.
+    """
+
+    def __init__(
+        self,
+        writer: RingWriter,
+        ring_bell: Callable[[int], None],
+        clock: Callable[[], int] = wire.uptime_ns,
+        begin: Callable[[], int] = lambda: 0,
+    ) -> None:
+        """``begin`` is called once, by the callback's thread; returns its real-time priority."""
+        self._writer = writer
+        self._ring_bell = ring_bell
+        self._clock = clock
+        self._begin = begin
+        self._first = True
+
+    def __call__(self, indata: Any, frames: int, time: Any, status: Any) -> None:
+        """Copy ``frames`` samples of all channels into the ring."""
+        clock_ns = self._clock()
+        if self._first:
+            self._first = False
+            self._writer.granted(self._begin())
+        adc, now = time.inputBufferAdcTime, time.currentTime
+        age_ns = int((now - adc) * 1e9) if 0 < adc <= now < adc + 10 else -1
+        overflow = bool(status) and bool(status.input_overflow)
+        data = memoryview(indata).cast("B")
+        self._ring_bell(self._writer.write(data, frames, clock_ns, age_ns, overflow))
+
+
+def realtime_priority() -> int:
+    """Ask for real-time priority for this thread; returns what it has, 0 for none."""
+    if not hasattr(os, "sched_setscheduler"):
+        return 0
+    try:
+        if os.sched_getscheduler(0) == os.SCHED_OTHER:
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))
+    except OSError:  # not granted
+        return 0
+    return os.sched_getparam(0).sched_priority
+
+
+def open_stream(
+    host: Any,
+    request: wire.Request,
+    make_callback: Callable[[int, int, int], Callable[..., None]],
+    finished: Callable[[], None],
+) -> tuple[Any, wire.Opened]:
+    """Open the stream that is asked for, not yet started; `DeviceError` says why it can't be.
+
+    ``host`` is the module `sounddevice`, or has its functions. ``make_callback`` is handed
+    channels, and the samples and records that the ring has to hold; ``finished`` is called when
+    the host ends the stream.
+    """
+    device = choose(inputs(host), request)
+    sr = request.sr or device.sr
+    channels = request.channels or min(device.channels, max(request.least_channels, 2))
+    least = request.channels or request.least_channels
+    if least > device.channels:
+        raise DeviceError(f"{device} has {device.channels} channel(s), not {least}")
+    samples = wire.RING_S * sr
+    records = samples // min(request.blocksize or 32, 32)
+    try:
+        stream = host.RawInputStream(
+            device=device.index,
+            samplerate=sr,
+            channels=channels,
+            dtype="float32",
+            blocksize=request.blocksize,
+            latency=request.latency,
+            callback=make_callback(channels, samples, records),
+            finished_callback=finished,
+        )
+    except host.PortAudioError as error:
+        raise DeviceError(f"{device} {_why(host, device, channels, sr, error)}") from None
+    opened = wire.Opened(
+        device.index,
+        device.name,
+        device.hostapi,
+        sr,
+        channels,
+        request.blocksize,
+        1e3 * float(stream.latency),
+        samples,
+        records,
+    )
+    return stream, opened
+
+
+def _why(host: Any, device: Device, channels: int, sr: int, error: Exception) -> str:
+    """What is wrong with the device or the request, and what would be right."""
+    if sr != device.sr and takes(host, device.index, channels, device.sr):
+        rates = next(d.rates for d in inputs(host, ask_rates=True) if d.index == device.index)
+        if sr not in rates:
+            listed = ", ".join(str(rate) for rate in rates)
+            return f"does not take {sr} Hz; it takes {listed or device.sr}"
+    text = " ".join(str(part) for part in error.args)
+    if "ermission" in text:
+        return "may not be opened (permission denied): add yourself to the group audio"
+    if "busy" in text.lower() or "unavailable" in text.lower():
+        return "is in use: end the program that uses it, or choose another input"
+    return f"can't be opened ({error.args[0] if error.args else error}): see rtaudio doctor"

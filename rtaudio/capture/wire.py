@@ -1,0 +1,90 @@
+"""What parent and child tell each other: a request, and then either what was opened or why not.
+
+Both are one line of JSON: the request on the child's standard input, the answer on its standard
+output, which carries the bell from then on.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+#: The least that a ring holds.
+RING_S = 16
+
+
+@dataclass(frozen=True)
+class Request:
+    """Which input to open, and how; None is the device's own choice."""
+
+    device: int | str | None = None
+    """Index, or parts of name and host API; None: the default input."""
+    again: tuple[str, str] | None = None
+    """Name and host API of a device that was lost: this one and no other, whatever its index."""
+    channels: int | None = None
+    least_channels: int = 1
+    sr: int | None = None
+    blocksize: int = 0
+    latency: float | str = "high"
+    fake: dict[str, Any] | None = None
+    """A `fake.Script`, where the fake host stands in for PortAudio."""
+
+    def to_json(self) -> str:
+        """One line."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Request:
+        """Back from `to_json`."""
+        values = json.loads(text)
+        values["again"] = tuple(values["again"]) if values["again"] else None
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What was opened."""
+
+    index: int
+    device: str
+    hostapi: str
+    sr: int
+    channels: int
+    blocksize: int
+    """As asked for: 0 where the host chooses, and may choose anew for each block."""
+    latency_ms: float
+    """What the driver claims."""
+    samples: int
+    """How many samples the ring holds."""
+    records: int
+    """How many blocks the ring holds."""
+
+
+def answer_to_json(answer: Opened | str) -> str:
+    """One line: what was opened, or why it could not be."""
+    return json.dumps({"error": answer} if isinstance(answer, str) else asdict(answer)) + "\n"
+
+
+def answer_from_json(text: str) -> Opened | str:
+    """Back from `answer_to_json`."""
+    values = json.loads(text)
+    return str(values["error"]) if "error" in values else Opened(**values)
+
+
+if sys.platform == "linux":
+
+    def uptime_ns() -> int:
+        """ns on a clock that all processes share, never steps, and counts while asleep."""
+        return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+elif sys.platform == "darwin":
+
+    def uptime_ns() -> int:
+        """ns on a clock that all processes share, never steps, and counts while asleep."""
+        return time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+
+else:
+    uptime_ns = time.perf_counter_ns

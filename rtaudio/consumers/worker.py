@@ -1,0 +1,149 @@
+"""A consumer with a queue and a thread of its own, so that it holds nobody up."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FLUSH_S = 1.0
+END_S = 30.0
+
+
+class Owned(Protocol):
+    """What a queue holds: something with a length, nobody else's."""
+
+    def __len__(self) -> int: ...
+
+
+Item = TypeVar("Item", bound=Owned)
+
+
+class BoundedQueue(Generic[Item]):
+    """Items from one thread to another, of ``capacity`` rows (or samples) altogether.
+
+    Where it is full, ``put`` waits for the reader; with ``skip`` it throws the oldest away, and
+    counts them.
+    """
+
+    def __init__(self, capacity: int, *, skip: bool) -> None:
+        self.skip = skip
+        self.skipped = 0
+        """How many rows were thrown away."""
+        self._capacity = capacity
+        self._items: deque[Item] = deque()
+        self._length = 0
+        self._closed = False
+        self._changed = threading.Condition()
+
+    def put(self, item: Item) -> None:
+        """Add an item; does nothing once the queue is closed."""
+        with self._changed:
+            while self._items and self._length + len(item) > self._capacity and not self._closed:
+                if self.skip:
+                    oldest = self._items.popleft()
+                    self._length -= len(oldest)
+                    self.skipped += len(oldest)
+                else:
+                    self._changed.wait()
+            if not self._closed:
+                self._items.append(item)
+                self._length += len(item)
+                self._changed.notify_all()
+
+    def get(self, timeout_s: float | None = None) -> Item | None:
+        """The oldest item, waiting for one; None at the time-out or the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._items or self._closed, timeout_s)
+            if not self._items:
+                return None
+            item = self._items.popleft()
+            self._length -= len(item)
+            self._changed.notify_all()
+            return item
+
+    def dont_wait(self) -> None:
+        """From now on, throw the oldest away instead of waiting for the reader."""
+        with self._changed:
+            self.skip = True
+            self._changed.notify_all()
+
+    def unbound(self) -> None:
+        """From now on, neither wait nor throw anything away: the end is near."""
+        with self._changed:
+            self._capacity = sys.maxsize
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Take nothing more; what is there can still be got."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    @property
+    def over(self) -> bool:
+        """Whether it is closed and empty."""
+        with self._changed:
+            return self._closed and not self._items
+
+
+class Worker(Generic[Item]):
+    """Hands items to ``take``, in a thread of its own.
+
+    ``flush`` is called every second, whether something came or not, and ``finish`` at the end. An
+    exception in any of them ends the consumer: it is kept in ``error``, told, and what comes
+    later is thrown away.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        queue: BoundedQueue[Item],
+        tell: Callable[[str], None],
+        take: Callable[[Item], None],
+        flush: Callable[[], None] | None = None,
+        finish: Callable[[], None] | None = None,
+    ) -> None:
+        self.name = name
+        self.queue = queue
+        self.error: Exception | None = None
+        self._tell = tell
+        self._take, self._flush, self._finish = take, flush, finish
+        self._thread = threading.Thread(target=self._run, name=f"rtaudio {name}", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def end(self) -> None:
+        """Hand over what is queued, finish, and wait for that, but not for ever."""
+        self.queue.close()
+        if self._thread.ident is not None and self._thread.is_alive():
+            self._thread.join(END_S)
+            if self._thread.is_alive():
+                self._tell(f"{self.name} does not end: left behind after {END_S:g} s")
+
+    def _run(self) -> None:
+        try:
+            self._work()
+            if self._finish is not None:
+                self._finish()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the capture goes on
+            self.error = error
+            self.queue.close()
+            self._tell(f"{self.name} has ended: {error or type(error).__name__}")
+
+    def _work(self) -> None:
+        flushed = time.monotonic()
+        while not self.queue.over:
+            item = self.queue.get(FLUSH_S if self._flush is not None else None)
+            if item is not None:
+                self._take(item)
+            if self._flush is not None and time.monotonic() - flushed >= FLUSH_S:
+                self._flush()
+                flushed = time.monotonic()

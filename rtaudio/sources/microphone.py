@@ -1,0 +1,462 @@
+"""A microphone: the parent's side of the capture process.
+
+It hands over what was captured, tells what was lost, and replaces a capture that has stopped.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from rtaudio.capture.devices import Device, DeviceError
+from rtaudio.capture.process import WAIT_S, ProcessHost, list_devices
+from rtaudio.capture.wire import Opened, Request
+from rtaudio.sources.block import CAUSES, Block, Gap, SourceError, check_sizes
+from rtaudio.sources.timeline import Placed, Timeline
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+    from typing import Self
+
+    from numpy.typing import NDArray
+
+    from rtaudio.capture.ring import Record, RingReader
+
+SILENT_S = 2.0  # no samples for so long: the capture is replaced; zeros for so long: said
+OPENING_S = 5.0  # a capture that has not opened its device by then is replaced
+RETRY_S = 1.0
+TELL_S = 0.25  # how often a lasting outage is told, as a block without samples
+KEPT_BACK_S = 0.5  # of an outage, until it is over and its length is known
+WRONG_RATE_PPM = 1000.0
+
+
+class Capture(Protocol):
+    """One capture: `rtaudio.capture.process.CaptureProcess`, or the fake host's."""
+
+    opened: Opened | None
+    failed: str | None
+    ring: RingReader | None
+
+    def wait(self) -> None:
+        """Wait a moment for something to come."""
+        ...
+
+    def end(self) -> None:
+        """End it."""
+        ...
+
+
+class Host(Protocol):
+    """What captures, and its clock."""
+
+    def now_ns(self) -> int:
+        """The clock that the records are told in, in ns."""
+        ...
+
+    def asleep_ns(self) -> int:
+        """By how much it is ahead of `time.perf_counter_ns`."""
+        ...
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+        ...
+
+    def capture(self, request: Request) -> Capture:
+        """Start a capture; raises `DeviceError` where none can be started."""
+        ...
+
+
+@dataclass(frozen=True)
+class MicrophoneStats:
+    """The books of a microphone, in samples. Once it is closed, delivered = processed + dropped."""
+
+    delivered: int = 0
+    """Handed over by the sound system, to us."""
+    processed: int = 0
+    """Handed on, as blocks."""
+    dropped: int = 0
+    """Thrown away by us, since nobody took them in time. Exact."""
+    host: int = 0
+    """Lost by the sound system before they came to us. An estimate."""
+    outage: int = 0
+    """Missed while the device was gone. An estimate."""
+    overflows: int = 0
+    """How often the sound system said that it had lost something."""
+    restarts: int = 0
+    """How often the capture was replaced."""
+    drift_ppm: float | None = None
+    """How much slower the device's clock is than its rate promises; None until it is known."""
+    jitter_ms: float = 0.0
+    """How much later than the earliest nine blocks in ten come, at most."""
+    adc_time: bool = False
+    """Whether `Block.captured` is by the device's own clock; else by that of the callback."""
+    latency_ms: float = math.nan
+    """What the driver claims as the age of a sample when it is delivered."""
+    realtime_priority: int = 0
+    """Of the thread that captures; 0 where the system grants none."""
+
+    @property
+    def lost(self) -> int:
+        """dropped + host + outage."""
+        return self.dropped + self.host + self.outage
+
+
+class _Outage:
+    """The time without a device: from when, in ns, and how much of it was told."""
+
+    def __init__(self, began_ns: float, step_ns: float, uncertainty: int) -> None:
+        self.began_ns, self._step_ns, self.uncertainty = began_ns, step_ns, uncertainty
+        self._told = 0
+
+    def so_far(self, now_ns: float) -> int:
+        """How many samples were missed and not told yet."""
+        return max(0, round((now_ns - self.began_ns) / self._step_ns) - self._told)
+
+    def tell(self, missed: int) -> int:
+        """Count them as told."""
+        self._told += missed
+        return missed
+
+
+class _Stream:
+    """One capture that has opened its device, and where its samples stand."""
+
+    def __init__(self, capture: Capture, now_ns: int, after: _Outage | None) -> None:
+        assert capture.ring is not None
+        assert capture.opened is not None
+        self.capture, self.ring, self.opened = capture, capture.ring, capture.opened
+        self.timeline = Timeline(self.opened.sr, settle=after is not None)
+        self.after = after
+        """The outage that its first block ends."""
+        self.overflows = 0
+        self.dropped = 0
+        """How many dropped samples were told."""
+        self.end = 0
+        """Where the samples handed on end, since the stream began; all lost ones count."""
+        self._last_ns = now_ns  # when something came
+        self._broken = ""
+
+    def look(self, now_ns: int) -> None:
+        """Take the records that have come."""
+        try:
+            records = self.ring.new()
+        except ValueError as error:
+            self._broken = str(error)
+            return
+        for record in records:
+            self.timeline.take(record)
+        if records:
+            self._last_ns = now_ns
+            self.overflows = records[-1].overflow
+
+    def why_over(self, now_ns: int) -> str:
+        """Why nothing more will come; empty while all is well."""
+        if self._broken or self.capture.failed:
+            return self._broken or self.capture.failed or ""
+        if self.ring.finished:
+            return "the sound system ended the stream"
+        if now_ns - self._last_ns > SILENT_S * 1e9:
+            return f"no samples for {SILENT_S:g} s"
+        return ""
+
+    def outage(self) -> _Outage:
+        """The one that begins where this stream ends."""
+        line = self.timeline
+        began = line.time_of(self.end) if self.end else float(self._last_ns)
+        return _Outage(began, line.step_ns, line.margin())
+
+
+def devices() -> list[Device]:
+    """The inputs of this machine as they are now, by a process of its own: it takes a moment.
+
+    Raises `SourceError` where that can't be known.
+    """
+    try:
+        return list_devices()
+    except DeviceError as error:
+        raise SourceError(str(error)) from None
+
+
+class Microphone:
+    """An input of this machine, captured by a process of its own.
+
+    Parameters
+    ----------
+    device
+        Index, or case-insensitive parts of name and host API, as in ``"usb, alsa"``; None is the
+        default input.
+    channels
+        How many to capture; None is the first two, or as many as ``channel`` of the settings
+        needs.
+    sr
+        Rate in Hz; None is the device's own.
+    blocksize
+        Samples of a block; 0 leaves it to the sound system.
+    latency
+        ``"low"``, ``"high"`` or seconds, as in sounddevice: a wish.
+    python
+        The Python that runs the capture process, where `sys.executable` is none.
+    host
+        What captures; a `rtaudio.capture.fake.FakeHost` stands in for the machine's sound system.
+    tell
+        Called with a line when something happens that a user should know: the device is lost, it
+        is back. By default a warning is logged.
+
+    ``sr``, ``channels`` and ``name`` are known once it is entered, which raises `SourceError`
+    where the device can't be opened.
+
+    """
+
+    realtime = True
+    duration_s: float | None = None
+
+    def __init__(
+        self,
+        device: int | str | None = None,
+        *,
+        channels: int | None = None,
+        sr: int | None = None,
+        blocksize: int = 0,
+        latency: float | str = "high",
+        python: str | None = None,
+        host: Host | None = None,
+        tell: Callable[[str], None] | None = None,
+    ) -> None:
+        check_sizes(1 if sr is None else sr, blocksize or None)
+        if channels is not None and not 1 <= channels <= 1024:
+            raise ValueError(f"channels={channels} is not in 1 … 1024")
+        if not (latency in ("low", "high") or (isinstance(latency, float | int) and latency > 0)):
+            raise ValueError(f"latency={latency!r} is not low, high or a number of seconds")
+        self._request = Request(device, None, channels, 1, sr, blocksize, latency)
+        self._host: Host = ProcessHost(python) if host is None else host
+        self.tell = tell or logging.getLogger("rtaudio").warning
+        self.name = "the default input" if device is None else f"input {device}"
+        self.sr = sr or 0
+        self.channels = channels or 0
+        self.notes: list[str] = []
+        self.opened: Opened | None = None
+        """What was opened at first; None before it is entered."""
+        self._stream: _Stream | None = None
+        self._before = 0, 0  # delivered, overflows of the captures that have ended
+        self._last_stats = MicrophoneStats()
+        self._axis = 0  # absolute number of the next sample
+        self._processed = 0
+        self._lost = dict.fromkeys(CAUSES, 0)
+        self._restarts = 0
+        self._stopping = False
+        self._zeros = 0  # how many came in a row
+        self._said_rate = False
+        self._buffer = np.zeros((0, 0), np.float32)
+
+    def need_channels(self, least: int) -> None:
+        """Capture that many channels at least, where it was not told how many."""
+        self._request = replace(self._request, least_channels=max(1, least))
+
+    def __enter__(self) -> Self:
+        """Open the device."""
+        began = self._host.now_ns()
+        try:
+            capture = self._host.capture(self._request)
+            while capture.opened is None and capture.failed is None:
+                capture.wait()
+                if self._host.now_ns() - began > OPENING_S * 1e9:
+                    capture.failed = "the sound system does not answer: is its server hung?"
+        except DeviceError as error:
+            raise SourceError(str(error)) from None
+        if capture.opened is None:
+            capture.end()
+            raise SourceError(capture.failed)
+        self._stream = _Stream(capture, self._host.now_ns(), None)
+        self.opened = opened = capture.opened
+        self.name = f"{opened.device} ({opened.hostapi})"
+        self.sr, self.channels = opened.sr, opened.channels
+        again = (opened.device, opened.hostapi)
+        self._request = replace(self._request, again=again, sr=self.sr, channels=self.channels)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """End the capture. What was captured and not taken counts as dropped."""
+        if self._stream is not None:
+            self._stream.capture.end()
+            self._close_books(self._stream)
+
+    def stop(self) -> None:
+        """End the capture soon, and the iteration once all that was captured is taken.
+
+        May be called by any thread.
+        """
+        self._stopping = True
+
+    @property
+    def stats(self) -> MicrophoneStats:
+        """The books so far. May be called by any thread."""
+        stream, (delivered, overflows) = self._stream, self._before
+        if stream is None:
+            return replace(self._last_stats, **self._lost, processed=self._processed)
+        return MicrophoneStats(
+            delivered=delivered + stream.ring.delivered,
+            processed=self._processed,
+            **self._lost,
+            overflows=overflows + stream.overflows,
+            restarts=self._restarts,
+            drift_ppm=stream.timeline.drift_ppm,
+            jitter_ms=stream.timeline.jitter_ns / 1e6,
+            adc_time=stream.timeline.adc,
+            latency_ms=stream.opened.latency_ms,
+            realtime_priority=stream.ring.priority,
+        )
+
+    def _close_books(self, stream: _Stream) -> None:
+        """Of a capture that has ended: what it delivered and nobody took is dropped."""
+        self._last_stats = self.stats
+        self._stream = None
+        self._before = self._last_stats.delivered, self._last_stats.overflows
+        untaken = self._last_stats.delivered - self._processed - self._lost["dropped"]
+        self._lost["dropped"] += untaken
+
+    def __iter__(self) -> Iterator[Block]:
+        """Yield blocks as they come, whose samples are overwritten by the next one.
+
+        While the device is gone, blocks without samples tell how the loss grows. Ends after
+        `stop`, and never by itself.
+        """
+        while (stream := self._stream) is not None:
+            stream.capture.wait()
+            stream.look(self._host.now_ns())
+            yield from self._blocks(stream)
+            reason = stream.why_over(self._host.now_ns())
+            if not (reason or self._stopping):
+                continue
+            stream.capture.end()
+            stream.look(self._host.now_ns())
+            stream.timeline.end()
+            yield from self._blocks(stream)
+            if stream.ring.dropped > stream.dropped:
+                dropped = stream.ring.dropped - stream.dropped
+                stream.dropped, stream.end = stream.ring.dropped, stream.end + dropped
+                yield self._without_samples("dropped", dropped, 0)
+            self._close_books(stream)
+            if not self._stopping:
+                self.tell(f"{self.name} is lost ({reason}): trying to get it back")
+                self._stream = yield from self._recover(stream.outage())
+
+    def _recover(self, outage: _Outage) -> Generator[Block, None, _Stream | None]:
+        """Try to get the device back, at once and then every second; None when told to stop."""
+        while not self._stopping:
+            began = self._host.now_ns()
+            stream = yield from self._attempt(outage)
+            if stream is not None:
+                missing_s = (self._host.now_ns() - outage.began_ns) / 1e9
+                self.tell(f"{self.name} is back after {missing_s:.1f} s")
+                self._restarts += 1
+                return stream
+            while not self._stopping and self._host.now_ns() - began < RETRY_S * 1e9:
+                self._host.sleep(WAIT_S)
+                yield from self._lasting(outage)
+        yield from self._lasting(outage, 0.0)
+        return None
+
+    def _attempt(self, outage: _Outage) -> Generator[Block, None, _Stream | None]:
+        """One attempt to get samples again."""
+        began = self._host.now_ns()
+        try:
+            capture = self._host.capture(self._request)
+        except DeviceError:
+            return None
+        stream = None
+        while not self._stopping:
+            capture.wait()
+            now = self._host.now_ns()
+            if capture.opened is None:
+                if capture.failed is not None or now - began > OPENING_S * 1e9:
+                    break
+            else:
+                stream = stream or _Stream(capture, now, outage)
+                stream.look(now)
+                if stream.timeline.ready:
+                    return stream
+                if stream.why_over(now):
+                    break
+            yield from self._lasting(outage)
+        capture.end()
+        if stream is not None:  # what little it delivered is not lost
+            stream.look(self._host.now_ns())
+            stream.timeline.end()
+        return stream if stream is not None and stream.timeline.ready else None
+
+    def _lasting(self, outage: _Outage, kept_back_s: float = KEPT_BACK_S) -> Iterator[Block]:
+        """Tell how much is missing by now, but for what the next samples may show to be less."""
+        missed = outage.so_far(self._host.now_ns() - kept_back_s * 1e9)
+        if missed > (TELL_S * self.sr if kept_back_s else 0):
+            yield self._without_samples("outage", outage.tell(missed), outage.uncertainty)
+
+    def _without_samples(self, cause: str, length: int, uncertainty: int) -> Block:
+        gaps = self._gaps((cause, length, uncertainty))
+        return Block(self._buffer[:0], self._axis, length, gaps=gaps)
+
+    def _blocks(self, stream: _Stream) -> Iterator[Block]:
+        """Yield the blocks whose place is known."""
+        while (placed := stream.timeline.placed()) is not None:
+            record, losses = placed.record, []
+            if stream.after is not None:
+                losses.append(self._end_outage(stream.after, stream, placed))
+                stream.after = None
+            losses.append(("dropped", record.dropped - stream.dropped, 0))
+            stream.dropped = record.dropped
+            slept = placed.lost > SILENT_S * self.sr  # the machine, and not only the sound system
+            losses.append(("outage" if slept else "host", placed.lost, placed.uncertainty))
+            gaps = self._gaps(*losses)
+            samples = self._copied(stream, record)
+            captured = (placed.captured_ns - self._host.asleep_ns()) / 1e9
+            block = Block(samples, self._axis, sum(gap.length for gap in gaps), captured, gaps)
+            stream.end = placed.end
+            self._axis += record.count
+            self._processed += record.count
+            self._watch(samples, stream)
+            yield block
+
+    def _end_outage(
+        self, outage: _Outage, stream: _Stream, first: Placed
+    ) -> tuple[str, int, int]:
+        """What of the outage was not told yet, now that its end is known."""
+        ends = stream.timeline.time_of(first.end - first.record.count)
+        unsure = outage.uncertainty + stream.timeline.margin()
+        return "outage", outage.tell(outage.so_far(ends)), unsure
+
+    def _gaps(self, *losses: tuple[str, int, int]) -> tuple[Gap, ...]:
+        """Put losses (cause, length, uncertainty) onto the axis and into the books."""
+        gaps = []
+        for cause, length, uncertainty in losses:
+            if length:
+                gaps.append(Gap(self._axis, length, cause, uncertainty))
+                self._axis += length
+                self._lost[cause] += length
+        return tuple(gaps)
+
+    def _copied(self, stream: _Stream, record: Record) -> NDArray[np.float32]:
+        if len(self._buffer) < record.count:
+            self._buffer = np.zeros((record.count, self.channels), np.float32)
+            self._bytes = memoryview(self._buffer).cast("B")
+        stream.ring.copy(record, self._bytes)
+        return self._buffer[: record.count]
+
+    def _watch(self, samples: NDArray[np.float32], stream: _Stream) -> None:
+        """Tell of a microphone that hears nothing at all, and of one whose rate is wrong."""
+        if samples[-1, 0] or samples.any():
+            self._zeros = 0
+        else:
+            before, self._zeros = self._zeros, self._zeros + len(samples)
+            if before < SILENT_S * self.sr <= self._zeros:
+                self.tell(
+                    f"{self.name} has delivered nothing but zeros for {SILENT_S:g} s: is it muted, "
+                    "or may this program not listen?"
+                )
+        drift = stream.timeline.drift_ppm
+        if drift is not None and abs(drift) > WRONG_RATE_PPM and not self._said_rate:
+            self._said_rate = True
+            true = self.sr / (1 + drift * 1e-6)
+            self.tell(f"{self.name} promises {self.sr} Hz and delivers {true:.0f}: pitches are off")

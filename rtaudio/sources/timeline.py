@@ -1,0 +1,267 @@
+"""Where each captured block stands on the time axis: a line through its clock, and what was lost.
+
+A host hands over a block some time after its last sample was captured: never earlier, often later.
+So the line that relates samples to the clock lies *below* all blocks. A block that is late by
+chance is followed by one that is not; samples that the host lost make all later blocks late, by as
+much as was lost. To tell the two apart, blocks that are late are held back for a moment: until one
+is on time again, or until it is certain that none will be.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from statistics import median
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from rtaudio.capture.ring import Record
+
+MS = 1e6  # the clock counts ns
+HOLD_NS = 250 * MS  # how long late blocks are held back, at least
+LONGEST_HOLD_NS = 1000 * MS
+LEAST_BLOCKS = 4  # and how many of them
+WINDOW_NS = 500 * MS  # one point of the line's fit: the earliest block of so much time
+WINDOWS = 40  # how many points
+LATE_NS = 1 * MS  # later than usual by so much is late
+FLAGGED_LATE_NS = 0.5 * MS  # where the host said that it lost something
+RATE_UNKNOWN = 300e-6  # how far a device's rate is off, before anything is known about it
+RATE_KNOWN = 50e-6
+RATE_AFTER_NS = 10e9  # how long a rate has to be watched before it is told
+
+
+class Placed(NamedTuple):
+    """A block whose place is known."""
+
+    record: Record
+    lost: int
+    """How many samples the host lost just before it."""
+    uncertainty: int
+    end: int
+    """Number of the sample behind its last one, since the stream began; all lost ones count."""
+    captured_ns: float
+    """When its first sample was captured, on the records' clock."""
+
+
+class Timeline:
+    """Takes the records of one stream, in order; gives them back when their place is known.
+
+    ``settle`` holds the first ones back, so that the time of the first sample is known well.
+    """
+
+    def __init__(self, sr: int, settle: bool = False) -> None:
+        self.host = 0
+        """How many samples the host lost so far."""
+        self.adc = False
+        """Whether the device's own clock is used."""
+        self._placed: deque[Placed] = deque()
+        self._held: list[tuple[Record, float]] = []  # with how late it is
+        self._settling = settle
+        self._nominal = 1e9 / sr
+        self._step = self._nominal  # ns from one sample to the next, as measured
+        self._anchor: tuple[int, float] | None = None  # a sample and its time: the line
+        self._overflows = 0
+        self._points: deque[tuple[int, float]] = deque(maxlen=WINDOWS)
+        self._first_point: tuple[int, float] | None = None
+        self._lateness: deque[float] = deque(maxlen=20)  # the usual one, of each window
+        self._usual = 0.0
+        self._longest_wait = 0.0  # until a block was on time again
+        self._largest = 0
+        self._offset = 0.0  # from the line to when a sample was captured
+        # By how much the last window lay above the line, and its earliest block.
+        self._rising: tuple[float, tuple[int, float]] = (0.0, (0, 0.0))
+        self._begin_window(math.inf)
+
+    @property
+    def drift_ppm(self) -> float | None:
+        """How much slower the device's samples come than its rate promises, in millionths.
+
+        Negative: faster. None while too little was heard to tell.
+        """
+        if not self._points or self._first_point is None:
+            return None
+        (n0, t0), (n1, t1) = self._first_point, self._points[-1]
+        if t1 - t0 < RATE_AFTER_NS:
+            return None
+        return ((t1 - t0) / ((n1 - n0) * self._nominal) - 1) * 1e6
+
+    @property
+    def jitter_ns(self) -> float:
+        """How late nine blocks in ten come at most, beside the earliest."""
+        return self._usual
+
+    def time_of(self, n: int) -> float:
+        """When the block that ends before sample ``n`` comes at the earliest, in ns.
+
+        ``n`` counts lost samples too.
+        """
+        assert self._anchor is not None
+        return self._anchor[1] + (n - self._anchor[0]) * self._step
+
+    @property
+    def step_ns(self) -> float:
+        """Time from one sample to the next, as measured."""
+        return self._step
+
+    def margin(self) -> int:
+        """A block and the jitter, in samples: what an estimate may be off."""
+        return self._largest + math.ceil(max(LATE_NS, self._usual) / self._step)
+
+    def take(self, record: Record) -> None:
+        """Take the next record."""
+        end = record.first + record.count + self.host
+        flagged, self._overflows = record.overflow > self._overflows, record.overflow
+        self._largest = max(self._largest, record.count)
+        if self._anchor is None:
+            self._anchor = (end, float(record.clock_ns))
+            if record.age_ns >= 0:
+                self._offset = record.count * self._step - record.age_ns
+        late = record.clock_ns - self.time_of(end)
+        if self._held:
+            self._held.append((record, late))
+            self._decide()
+        elif self._settling or late > (FLAGGED_LATE_NS if flagged else self._late()):
+            self._held.append((record, late))
+        else:
+            self._accept(record, late)
+
+    def placed(self) -> Placed | None:
+        """The next block whose place is known, if there is one."""
+        return self._placed.popleft() if self._placed else None
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is a block whose place is known."""
+        return bool(self._placed)
+
+    def end(self) -> None:
+        """Give back what is held: no more will come."""
+        self._settling = False
+        self._release(0, 0)
+
+    def _late(self) -> float:
+        return LATE_NS + self._usual + self._rate_slack()
+
+    def _rate_slack(self) -> float:
+        """How far the line may be off, since the rate is not known exactly."""
+        assert self._anchor is not None
+        unknown = RATE_KNOWN if len(self._points) >= LEAST_BLOCKS else RATE_UNKNOWN
+        return unknown * (4 * WINDOW_NS)
+
+    def _decide(self) -> None:
+        """Look at the held blocks: by chance, lost, or not to be known yet."""
+        (first, _), (last, late) = self._held[0], self._held[-1]
+        waited = last.clock_ns - first.clock_ns
+        if not self._settling and late <= FLAGGED_LATE_NS + self._usual:
+            self._longest_wait = max(self._longest_wait, waited)
+            self._release(0, 0)
+            return
+        hold = min(max(HOLD_NS, 2 * self._longest_wait), LONGEST_HOLD_NS)
+        if waited < hold or len(self._held) < LEAST_BLOCKS:
+            return
+        least = min(late for _, late in self._held)
+        if self._settling:
+            self._settling = False
+            self._lower(least)
+            self._release(0, 0)
+        elif self._grows(least):  # no loss, but a rate that is not the promised one
+            self._release(0, 0)
+        else:
+            settled = next(r for r, late in self._held if late <= least + LATE_NS)
+            unsure = settled.first - first.first + self.margin()
+            self._release(round(least / self._step), unsure)
+
+    def _grows(self, least: float) -> bool:
+        quarter = max(1, len(self._held) // 4)
+        last = min(late for _, late in self._held[-quarter:])
+        first = min(late for _, late in self._held[:quarter])
+        return last - first > max(first / 2, least / 2)
+
+    def _release(self, lost: int, uncertainty: int) -> None:
+        """Let the held blocks go, with so many samples lost before the first."""
+        held, self._held = self._held, []
+        self.host += lost
+        for record, late in held:
+            self._accept(record, late - lost * self._step, lost, uncertainty)
+            lost = uncertainty = 0
+
+    def _accept(self, record: Record, late: float, lost: int = 0, uncertainty: int = 0) -> None:
+        end = record.first + record.count + self.host
+        if late < 0:  # none can come before it is captured: the line is lower than it was thought
+            self._lower(late)
+            late = self._earliest = 0.0
+            self._earliest_at = (end, float(record.clock_ns))
+        elif late < self._earliest:
+            self._earliest, self._earliest_at = late, (end, float(record.clock_ns))
+        begin = end - record.count
+        captured = self.time_of(begin) + self._offset
+        self._placed.append(Placed(record, lost, uncertainty, end, captured))
+        self._window.append(late)
+        if record.age_ns >= 0:
+            self._ages.append(record.clock_ns - record.age_ns - self.time_of(begin))
+        if record.clock_ns >= self._window_ends and len(self._window) >= 2 * LEAST_BLOCKS:
+            self._end_window(record.clock_ns)
+        elif self._window_ends == math.inf:
+            self._begin_window(record.clock_ns + WINDOW_NS)
+
+    def _lower(self, by: float) -> None:
+        assert self._anchor is not None
+        self._anchor = (self._anchor[0], self._anchor[1] + by)
+
+    # --- once in a while: the line anew -------------------------------------------------------
+
+    def _begin_window(self, ends: float) -> None:
+        self._window_ends = ends
+        self._window: list[float] = []
+        self._ages: list[float] = []
+        self._earliest, self._earliest_at = math.inf, (0, 0.0)
+
+    def _end_window(self, now: float) -> None:
+        late = sorted(self._window)
+        self._lateness.append(late[len(late) * 9 // 10])
+        self._usual = median(self._lateness)
+        ages = sorted(self._ages)
+        self.adc = (
+            len(ages) > 0.9 * len(late) and ages[len(ages) * 9 // 10] - ages[len(ages) // 10] < 20 * MS
+        )
+        self._offset = median(ages) if self.adc else 0.0
+        noise = LATE_NS / 2 + self._usual / 10 + self._rate_slack()
+        rising = self._earliest if self._earliest > noise else 0.0
+        before, self._rising = self._rising, (rising, self._earliest_at)
+        if rising and not before[0]:
+            pass  # seen once: the next window tells what it is
+        elif rising and rising - before[0] < before[0] / 2:
+            self._insert_loss(min(rising, before[0]))
+        elif rising:  # not a loss, but another rate
+            self._points.clear()
+            (n0, t0), (n1, t1) = before[1], self._earliest_at
+            self._step = (t1 - t0) / (n1 - n0)
+            self._anchor = self._earliest_at
+        else:
+            self._points.append(self._earliest_at)
+            self._first_point = self._first_point or self._points[0]
+            self._fit()
+        self._begin_window(now + max(WINDOW_NS, 2 * self._longest_wait))
+
+    def _insert_loss(self, late: float) -> None:
+        """Put a loss, too small to be seen at once, before the newest block."""
+        newest = self._placed.pop()
+        lost = round(late / self._step)
+        since = self._points[-1][0] if self._points else 0
+        unsure = newest.record.first + self.host - since + self.margin()
+        self._placed.append(newest._replace(lost=newest.lost + lost, uncertainty=unsure))
+        self.host += lost
+        self._rising = (0.0, (0, 0.0))
+
+    def _fit(self) -> None:
+        """Put the line beneath the last points, with the slope of all of them."""
+        n0, t0 = self._points[0]
+        if len(self._points) >= LEAST_BLOCKS:
+            xs = [n - n0 for n, _ in self._points]
+            ys = [t - t0 - x * self._nominal for x, (_, t) in zip(xs, self._points, strict=True)]
+            mean_x, mean_y = sum(xs) / len(xs), sum(ys) / len(ys)
+            slope = sum((x - mean_x) * (y - mean_y) for x, y in zip(xs, ys, strict=True))
+            self._step = self._nominal + slope / sum((x - mean_x) ** 2 for x in xs)
+        recent = list(self._points)[-LEAST_BLOCKS:]
+        n1 = recent[-1][0]
+        self._anchor = (n1, min(t + (n1 - n) * self._step for n, t in recent))

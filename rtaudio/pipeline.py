@@ -68,7 +68,7 @@ class LiveStats:
 
     @property
     def lost(self) -> int:
-        """dropped + host + outage."""
+        """All three causes together."""
         return self.dropped + self.host + self.outage
 
 
@@ -122,6 +122,7 @@ class Live:
             self.source.tell = self.tell
         _compile()  # before samples come in
         self.source.__enter__()
+        self.started_utc = datetime.now(UTC)
         try:
             self.settings = for_rate(self.settings, self.source)
             self._analyzer = Analyzer(self.settings, self.source.sr)
@@ -164,6 +165,9 @@ class Live:
         self.workers.append(worker)
         return worker
 
+    def _queues(self) -> list[BoundedQueue[Any]]:
+        return [*self._on_frames, *self._on_blocks]
+
     def _rows_queue(self) -> BoundedQueue[Frames]:
         self.open()
         rows = QUEUE_S * (self.settings.sr or 1) / self.settings.hop_length
@@ -179,7 +183,6 @@ class Live:
         if not self.workers:  # somebody will iterate: nothing is to be missed until then
             self._rows = self._rows_queue()
         _fast_switching(True)
-        self.started_utc = datetime.now(UTC)
         for worker in self.workers:
             worker.start()
         self._thread.start()
@@ -224,7 +227,7 @@ class Live:
         if not self._opened:
             return
         self.stop()
-        for queue in (*self._on_frames, *self._on_blocks):
+        for queue in self._queues():
             queue.unbound()  # the processing thread may be waiting for a consumer
         if self._thread.ident is None:
             self._end()
@@ -271,7 +274,7 @@ class Live:
         """The books so far. May be called by any thread."""
         microphone = self.source.stats if isinstance(self.source, Microphone) else None
         read = self._processed + self._lost["dropped"]
-        queues = [*self._on_frames, *self._on_blocks]
+        queues = self._queues()
         if not self._iterated and self._rows is not None:
             queues.remove(self._rows)
         return LiveStats(
@@ -382,7 +385,7 @@ class Live:
                 for frames in self._analyzer.flush():
                     self._hand_out(frames)
         finally:
-            for queue in (*self._on_frames, *self._on_blocks):
+            for queue in self._queues():
                 queue.close()
             _fast_switching(False)
 

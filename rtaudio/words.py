@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,15 +21,31 @@ class Words:
     def __init__(self, quiet: bool) -> None:
         self._quiet = quiet
         self._terminal = sys.stderr.isatty() and not quiet
+        self._shown = False  # a line that is overwritten by the next
 
     def say(self, text: str) -> None:
         """Say what went well, unless quiet."""
         if not self._quiet:
+            self.clear()
             print(text, file=sys.stderr)
 
     def error(self, text: str) -> None:
         """Say what went wrong, in one line."""
+        self.clear()
         print(f"rtaudio: {text}", file=sys.stderr)
+
+    def show(self, line: Callable[[int], str]) -> None:
+        """Show one line, made for the terminal's width, over the last one; on a terminal alone."""
+        if self._terminal:
+            width = shutil.get_terminal_size().columns - 1
+            self._shown = True
+            print(f"\r{line(width)[:width]}\x1b[K", end="", file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        """Take the shown line away."""
+        if self._shown:
+            self._shown = False
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
     def notes(self, file: str, summary: Summary) -> None:
         """Tell what is wrong with a recording that could be analyzed all the same."""
@@ -54,7 +71,7 @@ class Words:
             )
         return True
 
-    def compile(self) -> None:
+    def compile(self, live: bool = False) -> None:
         """Load the compiled kernels; say so where they have to be compiled first."""
         import numba.core.event as numba_event
 
@@ -78,7 +95,7 @@ class Words:
         numba_event.register("numba:compile", listener)  # type: ignore[no-untyped-call]
         try:
             small = Settings(sr=22050, n_fft=16, n_mels=1, n_mfcc=1, quantize_bits=8)
-            Analyzer(small, release_gil=True)
+            Analyzer(small, release_gil=not live)
         finally:
             numba_event.unregister("numba:compile", listener)  # type: ignore[no-untyped-call]
 
@@ -107,13 +124,14 @@ class Words:
                     name = Path(files[number]).name
                     tasks[number] = bars.add_task(name, total=total_s, done="")
                 if number in tasks:
-                    bars.update(tasks[number], completed=done_s, total=total_s, done=_clock(done_s))
+                    bars.update(tasks[number], completed=done_s, total=total_s, done=clock(done_s))
                     if total_s and done_s >= total_s:
                         bars.update(tasks[number], visible=False)
 
             yield report
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Hours, minutes and seconds, as 0:01:23."""
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"

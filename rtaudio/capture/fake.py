@@ -247,9 +247,7 @@ class FakeHost:
     def during(self, *kinds: str) -> bool:
         """Whether a fault of these kinds lasts now."""
         since = (self.clock.now_ns() - self._began) / 1e9
-        return any(
-            f.kind in kinds and f.at <= since < f.at + f.seconds for f in self.script.faults
-        )
+        return any(f.kind in kinds and f.at <= since < f.at + f.seconds for f in self.script.faults)
 
     def number_at(self, when_ns: int) -> int:
         """How many samples the device has captured by then, since it was switched on."""

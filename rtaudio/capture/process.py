@@ -50,9 +50,9 @@ class CaptureProcess:
         timeout = struct.pack("@ll", int(WAIT_S), int(WAIT_S % 1 * 1e6))
         self._bell.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout)
         try:
-            self._process = _start(
+            self._process = start_python(
                 python,
-                [str(self._memory_fd)],
+                ["rtaudio.capture", str(self._memory_fd)],
                 stdout=theirs,
                 stderr=errors,
                 pass_fds=(self._memory_fd,),
@@ -163,7 +163,9 @@ class ProcessHost:
 
 def list_devices(python: str | None = None) -> list[Device]:
     """The inputs that there are now. `DeviceError` where that can't be known."""
-    process = _start(python, ["list"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    process = start_python(
+        python, ["rtaudio.capture", "list"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
     try:
         out, _ = process.communicate(f"{wire.Request().to_json()}\n".encode(), timeout=_LIST_S)
     except subprocess.TimeoutExpired:
@@ -176,7 +178,10 @@ def list_devices(python: str | None = None) -> list[Device]:
     return [Device(**{**device, "rates": tuple(device["rates"])}) for device in answer]
 
 
-def _start(python: str | None, arguments: list[str], **options: Any) -> subprocess.Popen[bytes]:
+def start_python(
+    python: str | None, arguments: list[str], **options: Any
+) -> subprocess.Popen[bytes]:
+    """Run a module of this package in a Python of its own; raises `DeviceError`."""
     if sys.platform == "win32":
         raise DeviceError("capture runs on Linux and macOS so far, not on Windows")
     python = python or os.environ.get("RTAUDIO_PYTHON") or _this_python()
@@ -186,7 +191,7 @@ def _start(python: str | None, arguments: list[str], **options: Any) -> subproce
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (root, os.getenv("PYTHONPATH"))))
     try:
         return subprocess.Popen(
-            [python, "-P", "-m", "rtaudio.capture", *arguments],
+            [python, "-P", "-m", *arguments],
             stdin=subprocess.PIPE,
             env=environment,
             process_group=0,  # the terminal's signals are the parent's

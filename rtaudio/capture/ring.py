@@ -28,7 +28,7 @@ class Record(NamedTuple):
     number: int
     first: int
     """Number of the first sample, dropped ones counted too."""
-    count: int
+    length: int
     dropped: int
     """How many samples of the stream were dropped before it."""
     clock_ns: int
@@ -122,7 +122,7 @@ class RingReader(_Ring):
         if not written:
             return self.dropped
         last = self._record(written - 1)
-        return last.at + last.count + self.dropped
+        return last.at + last.length + self.dropped
 
     @property
     def finished(self) -> bool:
@@ -150,7 +150,7 @@ class RingReader(_Ring):
 
     def _record(self, number: int) -> Record:
         record = Record(*RECORD.unpack_from(self._table, number % self.records * RECORD.size))
-        if record.number != number or not 0 < record.count <= self.samples:
+        if record.number != number or not 0 < record.length <= self.samples:
             raise ValueError(f"record {number} is broken: {record}")
         return record
 
@@ -160,12 +160,12 @@ class RingReader(_Ring):
         Keeps the GIL: a thread that lets it go beside a busy one waits a switch interval for it.
         """
         width, at = self._width, record.at % self.samples
-        before_end = min(record.count, self.samples - at)
+        before_end = min(record.length, self.samples - at)
         out[: before_end * width] = self._data[at * width : (at + before_end) * width]
-        if before_end < record.count:
-            out[before_end * width : record.count * width] = self._data[
-                : (record.count - before_end) * width
+        if before_end < record.length:
+            out[before_end * width : record.length * width] = self._data[
+                : (record.length - before_end) * width
             ]
         self._record(record.number)  # still the same one
-        self._header[READ_SAMPLES] = record.at + record.count
+        self._header[READ_SAMPLES] = record.at + record.length
         self._header[READ_RECORDS] = record.number + 1

@@ -32,7 +32,7 @@ SUFFIXES = (".csv", ".npz", ".parquet")
 class Writer(Protocol):
     """Takes rows, then is finished or discarded."""
 
-    def take(self, frames: Frames | _Rows) -> None:
+    def take(self, frames: Frames | Rows) -> None:
         """Write some rows; raises `OSError` where the disk is full."""
         ...
 
@@ -67,13 +67,13 @@ def save(features: Features, path: str | os.PathLike[str]) -> None:
     writer = open_writer(Path(path), names, features.settings)
     try:
         for start in range(0, len(features), 4096):
-            writer.take(_Rows(features, slice(start, start + 4096)))
+            writer.take(Rows(features, slice(start, start + 4096)))
         writer.finish(features.about)
     finally:
         writer.discard()
 
 
-class _Rows:
+class Rows:
     """Some rows of `Features`, as `Frames` have them."""
 
     def __init__(self, features: Features, rows: slice) -> None:
@@ -94,6 +94,12 @@ def columns(names: Iterable[str], settings: Settings) -> dict[str, list[str]]:
     }
 
 
+def dtype_of(name: str) -> np.dtype[Any]:
+    """The dtype of a feature, the same in `Frames` and in every output."""
+    kinds = {"time": np.float64, "captured": np.float64, "lost": np.int64}
+    return np.dtype(kinds.get(name, np.float32))
+
+
 class CsvWriter:
     """One row a frame, 9 digits of each float32, so that it reads back to the same bits."""
 
@@ -106,7 +112,7 @@ class CsvWriter:
         self._format = ",".join(formats) + "\n"
         self._header = ",".join(title for wide in titles.values() for title in wide) + "\n"
 
-    def take(self, frames: Frames | _Rows) -> None:
+    def take(self, frames: Frames | Rows) -> None:
         """Write some rows."""
         parts = [getattr(frames, name) for name in self._names]
         table = np.column_stack([np.asarray(part, np.float64) for part in parts])
@@ -127,7 +133,7 @@ class CsvFileWriter(CsvWriter):
 
     def __init__(self, path: Path, names: Sequence[str], settings: Settings) -> None:
         self._beside = path.with_suffix(".json")
-        _refuse_foreign(self._beside)
+        refuse_foreign(self._beside)
         self._partial = Partial(path)
         super().__init__(self._partial.name.open("w", encoding="ascii"), names, settings)
 
@@ -149,7 +155,7 @@ class CsvFileWriter(CsvWriter):
         self._partial.discard()
 
 
-def _refuse_foreign(beside: Path) -> None:
+def refuse_foreign(beside: Path) -> None:
     """Raise `OSError` where the place of the settings is taken by something else."""
     if not beside.exists():
         return
@@ -182,7 +188,7 @@ class NpzWriter:
             raise
         self._rows = 0
 
-    def take(self, frames: Frames | _Rows) -> None:
+    def take(self, frames: Frames | Rows) -> None:
         """Write some rows."""
         for name, spool in self._spools.items():
             array = np.ascontiguousarray(getattr(frames, name))
@@ -225,6 +231,68 @@ class NpzWriter:
         self._partial.discard()
 
 
+class HeldRows:
+    """Up to ``rows`` rows as Arrow has them: a buffer that is filled and emptied, over and over.
+
+    ``schema`` has the titles of `columns` and the dtypes of `dtype_of`. Raises
+    `ModuleNotFoundError` where pyarrow is missing.
+    """
+
+    def __init__(self, names: Sequence[str], settings: Settings, rows: int) -> None:
+        import pyarrow as pa
+
+        self._pa = pa
+        titles = columns(names, settings)
+        self.schema = pa.schema(
+            [
+                (title, pa.from_numpy_dtype(dtype_of(name)))
+                for name, wide in titles.items()
+                for title in wide
+            ]
+        )
+        self._held = {
+            name: np.empty((rows, len(wide)), dtype_of(name)) for name, wide in titles.items()
+        }
+        self._rows = rows
+        self.filled = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether no other row fits."""
+        return self.filled == self._rows
+
+    def take(self, frames: Frames | Rows, start: int, stop: int) -> int:
+        """Copy rows from ``start`` on, before ``stop``, while they fit; return how many."""
+        count = min(stop - start, self._rows - self.filled)
+        for name, held in self._held.items():
+            rows = getattr(frames, name)[start : start + count]
+            held[self.filled : self.filled + count] = rows.reshape(count, -1)
+        self.filled += count
+        return count
+
+    def batch(self) -> Any:
+        """What is held, as a record batch that is good until the next `take`."""
+        arrays = [column for held in self._held.values() for column in held[: self.filled].T]
+        return self._pa.RecordBatch.from_arrays(
+            [self._pa.array(array) for array in arrays], schema=self.schema
+        )
+
+
+def open_parquet(path: Path, schema: Any) -> Any:
+    """A Parquet file as ours are encoded, by pyarrow."""
+    import pyarrow.parquet as pq
+
+    # Without an Arrow schema of its own, readers find the metadata added at the end.
+    return pq.ParquetWriter(
+        path, schema, store_schema=False, use_dictionary=False, write_statistics=["time"]
+    )
+
+
+def metadata(about: dict[str, Any]) -> dict[str, str]:
+    """What is known about a table as Parquet's and Arrow's metadata have it."""
+    return {"settings": json.dumps(about["settings"]), "rtaudio": json.dumps(about)}
+
+
 class ParquetWriter:
     """One row a frame, columns as in CSV; what is known about it in the file's metadata.
 
@@ -234,67 +302,32 @@ class ParquetWriter:
     GROUP_ROWS = 16384  # each group of each column adds a little to the footer, held in memory
 
     def __init__(self, path: Path, names: Sequence[str], settings: Settings) -> None:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        self._pa = pa
-        titles = columns(names, settings)
-        kinds = {"time": np.float64, "captured": np.float64, "lost": np.int64}
-        dtypes = {name: np.dtype(kinds.get(name, np.float32)) for name in titles}
-        self._schema = pa.schema(
-            [
-                (title, pa.from_numpy_dtype(dtypes[name]))
-                for name in titles
-                for title in titles[name]
-            ]
-        )
         # A row group is encoded before `write_batch` returns, so one buffer serves for all.
-        self._held = {
-            name: np.empty((self.GROUP_ROWS, len(titles[name])), dtypes[name]) for name in titles
-        }
-        self._filled = 0
+        self._held = HeldRows(names, settings, self.GROUP_ROWS)
         self._partial = Partial(path)
         try:
-            # Without an Arrow schema of its own, readers find the metadata added at the end.
-            self._file = pq.ParquetWriter(
-                self._partial.name,
-                self._schema,
-                store_schema=False,
-                use_dictionary=False,
-                write_statistics=["time"],
-            )
+            self._file = open_parquet(self._partial.name, self._held.schema)
         except BaseException:
             self._partial.discard()
             raise
 
-    def take(self, frames: Frames | _Rows) -> None:
+    def take(self, frames: Frames | Rows) -> None:
         """Write some rows."""
         total, start = len(frames.time), 0
         while start < total:
-            count = min(total - start, self.GROUP_ROWS - self._filled)
-            for name, held in self._held.items():
-                rows = getattr(frames, name)[start : start + count]
-                held[self._filled : self._filled + count] = rows.reshape(count, -1)
-            self._filled += count
-            start += count
-            if self._filled == self.GROUP_ROWS:
+            start += self._held.take(frames, start, total)
+            if self._held.full:
                 self._write_group()
 
     def _write_group(self) -> None:
-        arrays = [column for held in self._held.values() for column in held[: self._filled].T]
-        batch = self._pa.RecordBatch.from_arrays(
-            [self._pa.array(array) for array in arrays], schema=self._schema
-        )
-        self._file.write_batch(batch)
-        self._filled = 0
+        self._file.write_batch(self._held.batch())
+        self._held.filled = 0
 
     def finish(self, about: dict[str, Any]) -> None:
         """Write the footer, and give the file its name."""
-        if self._filled:
+        if self._held.filled:
             self._write_group()
-        self._file.add_key_value_metadata(
-            {"settings": json.dumps(about["settings"]), "rtaudio": json.dumps(about)}
-        )
+        self._file.add_key_value_metadata(metadata(about))
         self._file.close()
         self._partial.commit()
 

@@ -6,19 +6,23 @@ import os
 import re
 import stat
 import sys
+from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import soundfile
 
-from rtaudio.sources.block import Block, SourceError, check_sizes
+from rtaudio.sources.block import Block, Gap, SourceError, check_sizes
+from rtaudio.sources.gaps_file import gaps_path, read_gaps
 from rtaudio.sources.pace import paced, realtime_blocksize
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from os import PathLike
     from typing import Self
+
+    from numpy.typing import NDArray
 
 BLOCKSIZE = 16384
 
@@ -29,9 +33,11 @@ class FileSource:
     ``realtime=True`` delivers them at the pace of a microphone, ``blocksize`` is then 10 ms.
     Nothing is taken from the header but what is needed to decode: however long it claims to be,
     the memory is one block's, and a recording that ends early is said so in ``notes``.
+    What TAKE.gaps.csv beside TAKE.wav lists is delivered as lost, and not as samples.
     `SourceError` says what cannot be read, and why.
     """
 
+    _gaps: tuple[Gap, ...] = ()
     _mend = "what ffmpeg can still read of it: ffmpeg -i FILE mended.wav"
 
     def __init__(
@@ -39,6 +45,11 @@ class FileSource:
     ) -> None:
         self.name = str(path)
         self._open(Path(path), realtime, blocksize)
+        try:
+            self._gaps = tuple(read_gaps(gaps_path(path), self._total))
+        except SourceError:
+            self._file.close()
+            raise
 
     def _open(self, file: Path | int, realtime: bool, blocksize: int | None) -> None:
         check_sizes(1, blocksize)
@@ -62,6 +73,7 @@ class FileSource:
         self._blocksize = blocksize or (realtime_blocksize(self.sr) if realtime else BLOCKSIZE)
         claimed = self._file.frames
         known = self._file.seekable() and 0 <= claimed < 1 << 62
+        self._total: int | None = claimed if known else None
         self.duration_s: float | None = claimed / self.sr if known else None
 
     def __enter__(self) -> Self:
@@ -79,20 +91,45 @@ class FileSource:
     def _blocks(self) -> Iterator[Block]:
         buffer = np.empty((self._blocksize, self.channels), np.float32)
         position = 0
+        gaps, lost = deque(self._gaps), []  # still to come; before the next block
         while True:
-            try:
-                samples = self._file.read(out=buffer)
-            except soundfile.LibsndfileError as error:
-                reason = error.error_string.rstrip(".")
-                after = f"{position / self.sr:.2f} s"
-                raise SourceError(
-                    f"{self.name}: damaged after {after} ({reason}); {self._mend}"
-                ) from None
+            if gaps and gaps[0].first_sample == position:
+                gap = gaps.popleft()
+                length = self._skip(gap.length, buffer, position)
+                lost += [gap._replace(length=length)] if length else []
+                position += length
+                continue
+            until = gaps[0].first_sample - position if gaps else self._blocksize
+            samples = self._read(buffer[:until], position)
+            if len(samples) or lost:
+                missing = sum(gap.length for gap in lost)
+                yield Block(samples, position, missing, gaps=tuple(lost))
             if not len(samples):
                 break
-            yield Block(samples, position)
             position += len(samples)
+            lost = []
         self._note_early_end(position)
+
+    def _read(self, out: NDArray[np.float32], position: int) -> NDArray[np.float32]:
+        """The next samples, at most as many as fit into ``out``; none at the end."""
+        try:
+            samples: NDArray[np.float32] = self._file.read(out=out)
+        except soundfile.LibsndfileError as error:
+            reason = error.error_string.rstrip(".")
+            after = f"{position / self.sr:.2f} s"
+            raise SourceError(
+                f"{self.name}: damaged after {after} ({reason}); {self._mend}"
+            ) from None
+        return samples
+
+    def _skip(self, count: int, scratch: NDArray[np.float32], position: int) -> int:
+        """Leave out ``count`` samples; returns how many there were."""
+        if self._total is not None and self._file.subtype == "FLOAT":  # a take: the place is known
+            return int(self._file.seek(position + count)) - position
+        done = 0
+        while done < count and (got := len(self._read(scratch[: count - done], position + done))):
+            done += got
+        return done
 
     def _why(self, error: Any) -> str:
         if isinstance(error, TypeError):  # soundfile wants to be told what a .raw or .pcm holds

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from rtaudio.capture.ring import Record, RingReader
 
 SILENT_S = 2.0  # no samples for so long: the capture is replaced; zeros for so long: said
-OPENING_S = 5.0  # a capture that has not opened its device by then is replaced
+OPENING_S = 10.0  # a device that has not answered by then never will
+REOPENING_S = 3.0  # and one that had answered before: its server may be new
 RETRY_S = 1.0
 TELL_S = 0.25  # how often a lasting outage is told, as a block without samples
 KEPT_BACK_S = 0.5  # of an outage, until it is over and its length is known
@@ -101,7 +102,7 @@ class MicrophoneStats:
 
     @property
     def lost(self) -> int:
-        """dropped + host + outage."""
+        """All three causes together."""
         return self.dropped + self.host + self.outage
 
 
@@ -137,6 +138,8 @@ class _Stream:
         """How many dropped samples were told."""
         self.end = 0
         """Where the samples handed on end, since the stream began; all lost ones count."""
+        self.begun = False
+        """Whether something came."""
         self._last_ns = now_ns  # when something came
         self._broken = ""
 
@@ -150,7 +153,7 @@ class _Stream:
         for record in records:
             self.timeline.take(record)
         if records:
-            self._last_ns = now_ns
+            self._last_ns, self.begun = now_ns, True
             self.overflows = records[-1].overflow
 
     def why_over(self, now_ns: int) -> str:
@@ -282,7 +285,7 @@ class Microphone:
         """End the capture. What was captured and not taken counts as dropped."""
         if self._stream is not None:
             self._stream.capture.end()
-            self._close_books(self._stream)
+            self._close_books()
 
     def stop(self) -> None:
         """End the capture soon, and the iteration once all that was captured is taken.
@@ -296,11 +299,11 @@ class Microphone:
         """The books so far. May be called by any thread."""
         stream, (delivered, overflows) = self._stream, self._before
         if stream is None:
-            return replace(self._last_stats, **self._lost, processed=self._processed)
+            return replace(self._last_stats, processed=self._processed, **self._losses())
         return MicrophoneStats(
             delivered=delivered + stream.ring.delivered,
             processed=self._processed,
-            **self._lost,
+            **self._losses(),
             overflows=overflows + stream.overflows,
             restarts=self._restarts,
             drift_ppm=stream.timeline.drift_ppm,
@@ -310,7 +313,10 @@ class Microphone:
             realtime_priority=stream.ring.priority,
         )
 
-    def _close_books(self, stream: _Stream) -> None:
+    def _losses(self) -> dict[str, Any]:
+        return dict(self._lost)
+
+    def _close_books(self) -> None:
         """Of a capture that has ended: what it delivered and nobody took is dropped."""
         self._last_stats = self.stats
         self._stream = None
@@ -339,7 +345,7 @@ class Microphone:
                 dropped = stream.ring.dropped - stream.dropped
                 stream.dropped, stream.end = stream.ring.dropped, stream.end + dropped
                 yield self._without_samples("dropped", dropped, 0)
-            self._close_books(stream)
+            self._close_books()
             if not self._stopping:
                 self.tell(f"{self.name} is lost ({reason}): trying to get it back")
                 self._stream = yield from self._recover(stream.outage())
@@ -372,7 +378,7 @@ class Microphone:
             capture.wait()
             now = self._host.now_ns()
             if capture.opened is None:
-                if capture.failed is not None or now - began > OPENING_S * 1e9:
+                if capture.failed is not None or now - began > REOPENING_S * 1e9:
                     break
             else:
                 stream = stream or _Stream(capture, now, outage)
@@ -381,7 +387,8 @@ class Microphone:
                     return stream
                 if stream.why_over(now):
                     break
-            yield from self._lasting(outage)
+            if stream is None or not stream.begun:
+                yield from self._lasting(outage)
         capture.end()
         if stream is not None:  # what little it delivered is not lost
             stream.look(self._host.now_ns())
@@ -414,16 +421,14 @@ class Microphone:
             captured = (placed.captured_ns - self._host.asleep_ns()) / 1e9
             block = Block(samples, self._axis, sum(gap.length for gap in gaps), captured, gaps)
             stream.end = placed.end
-            self._axis += record.count
-            self._processed += record.count
+            self._axis += record.length
+            self._processed += record.length
             self._watch(samples, stream)
             yield block
 
-    def _end_outage(
-        self, outage: _Outage, stream: _Stream, first: Placed
-    ) -> tuple[str, int, int]:
+    def _end_outage(self, outage: _Outage, stream: _Stream, first: Placed) -> tuple[str, int, int]:
         """What of the outage was not told yet, now that its end is known."""
-        ends = stream.timeline.time_of(first.end - first.record.count)
+        ends = stream.timeline.time_of(first.end - first.record.length)
         unsure = outage.uncertainty + stream.timeline.margin()
         return "outage", outage.tell(outage.so_far(ends)), unsure
 
@@ -438,11 +443,11 @@ class Microphone:
         return tuple(gaps)
 
     def _copied(self, stream: _Stream, record: Record) -> NDArray[np.float32]:
-        if len(self._buffer) < record.count:
-            self._buffer = np.zeros((record.count, self.channels), np.float32)
-            self._bytes = memoryview(self._buffer).cast("B")
+        if len(self._buffer) < record.length:
+            self._buffer = np.zeros((record.length, self.channels), np.float32)
+            self._bytes = self._buffer.data.cast("B")
         stream.ring.copy(record, self._bytes)
-        return self._buffer[: record.count]
+        return self._buffer[: record.length]
 
     def _watch(self, samples: NDArray[np.float32], stream: _Stream) -> None:
         """Tell of a microphone that hears nothing at all, and of one whose rate is wrong."""

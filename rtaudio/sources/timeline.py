@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from itertools import pairwise
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -66,7 +67,10 @@ class Timeline:
         self._lateness: deque[float] = deque(maxlen=20)  # the usual one, of each window
         self._usual = 0.0
         self._longest_wait = 0.0  # until a block was on time again
-        self._largest = 0
+        self._largest = 0  # samples of a block
+        self._unresolved = 0
+        self._newest = 0  # where the newest block ends
+        self._noise = 0.0  # by how much the earliest blocks of the windows differ
         self._offset = 0.0  # from the line to when a sample was captured
         # By how much the last window lay above the line, and its earliest block.
         self._rising: tuple[float, tuple[int, float]] = (0.0, (0, 0.0))
@@ -105,25 +109,30 @@ class Timeline:
 
     def margin(self) -> int:
         """A block and the jitter, in samples: what an estimate may be off."""
-        return self._largest + math.ceil(max(LATE_NS, self._usual) / self._step)
+        jitter = math.ceil(max(LATE_NS, self._usual) / self._step)
+        return self._largest + jitter + self._unresolved
 
     def take(self, record: Record) -> None:
         """Take the next record."""
-        end = record.first + record.count + self.host
-        flagged, self._overflows = record.overflow > self._overflows, record.overflow
-        self._largest = max(self._largest, record.count)
         if self._anchor is None:
-            self._anchor = (end, float(record.clock_ns))
+            self._anchor = (record.first + record.length, float(record.clock_ns))
             if record.age_ns >= 0:
-                self._offset = record.count * self._step - record.age_ns
-        late = record.clock_ns - self.time_of(end)
+                self._offset = record.length * self._step - record.age_ns
+        self._largest = max(self._largest, record.length)
+        late = record.clock_ns - self.time_of(record.first + record.length + self.host)
         if self._held:
             self._held.append((record, late))
             self._decide()
-        elif self._settling or late > (FLAGGED_LATE_NS if flagged else self._late()):
+        elif self._settling or late > self._tolerated(record):
             self._held.append((record, late))
         else:
-            self._accept(record, late)
+            self._accept(record)
+
+    def _tolerated(self, record: Record) -> float:
+        """How late a record may be that nothing was lost before."""
+        flagged, self._overflows = record.overflow > self._overflows, record.overflow
+        usual = FLAGGED_LATE_NS if flagged else LATE_NS + self._usual
+        return usual + self._rate_slack()
 
     def placed(self) -> Placed | None:
         """The next block whose place is known, if there is one."""
@@ -136,11 +145,12 @@ class Timeline:
 
     def end(self) -> None:
         """Give back what is held: no more will come."""
+        if self._held and not self._settling:  # was anything lost there? nobody can tell now
+            self._unresolved = self._held[-1][0].first - self._held[0][0].first
+        elif self._points and (self._rising[0] or LATE_NS < self._earliest < math.inf):
+            self._unresolved = self._newest - self._points[-1][0]
         self._settling = False
-        self._release(0, 0)
-
-    def _late(self) -> float:
-        return LATE_NS + self._usual + self._rate_slack()
+        self._release()
 
     def _rate_slack(self) -> float:
         """How far the line may be off, since the rate is not known exactly."""
@@ -154,46 +164,67 @@ class Timeline:
         waited = last.clock_ns - first.clock_ns
         if not self._settling and late <= FLAGGED_LATE_NS + self._usual:
             self._longest_wait = max(self._longest_wait, waited)
-            self._release(0, 0)
+            self._release()
             return
         hold = min(max(HOLD_NS, 2 * self._longest_wait), LONGEST_HOLD_NS)
         if waited < hold or len(self._held) < LEAST_BLOCKS:
             return
-        least = min(late for _, late in self._held)
+        lates = [late for _, late in self._held]
         if self._settling:
             self._settling = False
-            self._lower(least)
-            self._release(0, 0)
-        elif self._grows(least):  # no loss, but a rate that is not the promised one
-            self._release(0, 0)
+            self._lower(min(lates))
+            self._take_again(0)
+        elif _grow(lates):
+            self._release()
         else:
-            settled = next(r for r, late in self._held if late <= least + LATE_NS)
-            unsure = settled.first - first.first + self.margin()
-            self._release(round(least / self._step), unsure)
+            self._find_loss(lates)
 
-    def _grows(self, least: float) -> bool:
-        quarter = max(1, len(self._held) // 4)
-        last = min(late for _, late in self._held[-quarter:])
-        first = min(late for _, late in self._held[:quarter])
-        return last - first > max(first / 2, least / 2)
-
-    def _release(self, lost: int, uncertainty: int) -> None:
-        """Let the held blocks go, with so many samples lost before the first."""
-        held, self._held = self._held, []
+    def _find_loss(self, lates: list[float]) -> None:
+        """Put what was lost before the held blocks, or what part of them was late by chance."""
+        first, last = self._held[0][0], self._held[-1][0]
+        middle = (first.clock_ns + last.clock_ns) / 2
+        recent = sorted(late for record, late in self._held if record.clock_ns >= middle)
+        spread = recent[len(recent) * 9 // 10] - recent[0]
+        chance = FLAGGED_LATE_NS + self._rate_slack() + spread / 10
+        by_chance = [i for i, late in enumerate(lates) if late < chance]
+        if by_chance:
+            for record, _ in self._held[: by_chance[-1] + 1]:
+                self._accept(record)
+            self._take_again(by_chance[-1] + 1)
+            return
+        least = min(lates)
+        settled = next(r for r, late in self._held if late <= least + LATE_NS)
+        unsure = settled.first - first.first + self.margin()
+        lost = round(least / self._step)
         self.host += lost
-        for record, late in held:
-            self._accept(record, late - lost * self._step, lost, uncertainty)
-            lost = uncertainty = 0
+        self._accept(first, lost, unsure)
+        self._take_again(1)
 
-    def _accept(self, record: Record, late: float, lost: int = 0, uncertainty: int = 0) -> None:
-        end = record.first + record.count + self.host
+    def _take_again(self, begin: int) -> None:
+        """Look anew at the held blocks: the line has changed, or what was lost is known."""
+        held, self._held = self._held[begin:], []
+        if held:
+            self._overflows = held[0][0].overflow
+        for record, _ in held:
+            self.take(record)
+
+    def _release(self) -> None:
+        """Let the held blocks go: nothing was lost."""
+        held, self._held = self._held, []
+        for record, _ in held:
+            self._accept(record)
+
+    def _accept(self, record: Record, lost: int = 0, uncertainty: int = 0) -> None:
+        end = record.first + record.length + self.host
+        late = record.clock_ns - self.time_of(end)
         if late < 0:  # none can come before it is captured: the line is lower than it was thought
             self._lower(late)
             late = self._earliest = 0.0
             self._earliest_at = (end, float(record.clock_ns))
         elif late < self._earliest:
             self._earliest, self._earliest_at = late, (end, float(record.clock_ns))
-        begin = end - record.count
+        self._newest = end
+        begin = end - record.length
         captured = self.time_of(begin) + self._offset
         self._placed.append(Placed(record, lost, uncertainty, end, captured))
         self._window.append(late)
@@ -222,10 +253,11 @@ class Timeline:
         self._usual = median(self._lateness)
         ages = sorted(self._ages)
         self.adc = (
-            len(ages) > 0.9 * len(late) and ages[len(ages) * 9 // 10] - ages[len(ages) // 10] < 20 * MS
+            len(ages) > 0.9 * len(late)
+            and ages[len(ages) * 9 // 10] - ages[len(ages) // 10] < 20 * MS
         )
         self._offset = median(ages) if self.adc else 0.0
-        noise = LATE_NS / 2 + self._usual / 10 + self._rate_slack()
+        noise = LATE_NS / 2 + 2 * self._noise + self._rate_slack()
         rising = self._earliest if self._earliest > noise else 0.0
         before, self._rising = self._rising, (rising, self._earliest_at)
         if rising and not before[0]:
@@ -264,4 +296,15 @@ class Timeline:
             self._step = self._nominal + slope / sum((x - mean_x) ** 2 for x in xs)
         recent = list(self._points)[-LEAST_BLOCKS:]
         n1 = recent[-1][0]
-        self._anchor = (n1, min(t + (n1 - n) * self._step for n, t in recent))
+        times = [t + (n1 - n) * self._step for n, t in recent]
+        self._anchor = (n1, min(times))
+        self._noise = max(times) - min(times)
+
+
+def _grow(lates: list[float]) -> bool:
+    """Whether blocks come later and later: no loss, but a rate that is not the promised one."""
+    quarter = max(1, len(lates) // 4)
+    least = [min(lates[i * quarter : (i + 1) * quarter]) for i in range(4)]
+    growth = least[3] - least[0]
+    steps = [after - before for before, after in pairwise(least)]
+    return growth > least[0] / 2 and min(steps) > growth / 8

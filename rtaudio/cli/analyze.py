@@ -1,0 +1,150 @@
+"""`rtaudio analyze`: features of recordings."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rtaudio.cli import DONE, UNREADABLE
+from rtaudio.cli.options import (
+    UsageError,
+    add_settings,
+    keep_recordings,
+    need,
+    new_parser,
+    parse_recordings,
+    settings_of,
+    stem,
+)
+from rtaudio.words import Words
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator, Sequence
+
+    from rtaudio.analysis.settings import Settings
+    from rtaudio.batch import Job, Outcome
+
+
+def main(argv: Sequence[str]) -> int:
+    """Features of recordings."""
+    parser = new_parser("analyze", "Features of recordings, as fast as they can be read.")
+    parser.add_argument(
+        "files", nargs="*", metavar="FILE", help="a recording, demo:KIND, or - for stdin"
+    )
+    add = parser.add_argument
+    add("-o", "--out", metavar="OUT", help=".csv, .npz, .parquet, or a folder (default: stdout)")
+    add("--as", dest="kind", choices=("csv", "npz", "parquet"), help="kind of files in a folder")
+    add(
+        "--features",
+        default="mfcc,rms,peak",
+        metavar="LIST",
+        help="of mfcc,rms,peak,mel_db,db,power",
+    )
+    add("-j", "--jobs", type=int, default=1, metavar="N", help="recordings at once (1)")
+    add("--raw", metavar="FORMAT", help="raw samples on stdin: f32le:48000:1")
+    add_settings(parser)
+    args = parse_recordings(parser, argv)
+    settings = settings_of(args)
+    if args.jobs < 1:
+        raise UsageError(f"--jobs {args.jobs} is not 1 or more")
+    outs = _outputs(args.files, args.out, args.kind)
+    for out in outs:
+        keep_recordings(args.files, out)
+    jobs = _jobs(args, settings, outs)
+    words = Words(args.quiet)
+    words.compile()
+    with _making_folder(args.out, outs):
+        if args.jobs > 1 and len(jobs) > 1 and outs[0] is not None:
+            outcomes = _do_all(jobs, args.jobs, words)
+        else:
+            outcomes = (_do(job, words) for job in jobs)
+        failed = [outcome for outcome in outcomes if not words.tell(outcome)]
+    return UNREADABLE if failed else DONE
+
+
+def _jobs(args: argparse.Namespace, settings: Settings, outs: list[Path | None]) -> list[Job]:
+    from rtaudio.analysis.frames import check_features
+    from rtaudio.batch import Job
+    from rtaudio.sources.raw import RawFormat
+
+    try:
+        features = check_features(
+            [name.strip() for name in args.features.split(",") if name.strip()]
+        )
+        if args.raw is not None:
+            RawFormat.parse(args.raw)
+            if "-" not in args.files:
+                raise ValueError("--raw describes standard input: give - as the FILE")
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    if "-" in args.files and args.jobs > 1 and len(args.files) > 1:
+        raise UsageError("standard input can't be shared out: leave out --jobs")
+    return [
+        Job(file, out, settings, features, args.top_db, args.raw if file == "-" else None)
+        for file, out in zip(args.files, outs, strict=True)
+    ]
+
+
+def _outputs(files: list[str], out: str | None, kind: str | None) -> list[Path | None]:
+    """Where the features of each file go; None is standard output. Makes nothing yet."""
+    if out is None or out == "-":
+        if sys.stdout is None:
+            raise UsageError("standard output is closed: --out FILE")
+        if len(files) > 1:
+            raise UsageError(f"{len(files)} recordings need a folder: --out FOLDER")
+        if kind not in (None, "csv"):
+            raise UsageError(f"--as {kind} needs a file: --out FILE.{kind}")
+        return [None]
+    path = Path(out)
+    if path.suffix in (".csv", ".npz", ".parquet") and not path.is_dir():
+        if len(files) > 1:
+            raise UsageError(f"{len(files)} recordings need a folder, {out} is a file's name")
+        if kind is not None and path.suffix != f".{kind}":
+            raise UsageError(f"--as {kind} and --out {out} do not agree: leave out --as")
+        results = [path]
+    else:
+        kind = kind or "csv"
+        results = [path / f"{stem(file)}.{kind}" for file in files]
+        taken: dict[Path, str] = {}
+        for file, result in zip(files, results, strict=True):
+            if result in taken:
+                raise UsageError(f"{taken[result]} and {file} would both become {result}")
+            taken[result] = file
+    if any(result.suffix == ".parquet" for result in results):
+        need("pyarrow", ".parquet", "parquet")
+    return list(results)
+
+
+@contextlib.contextmanager
+def _making_folder(out: str | None, outs: list[Path | None]) -> Iterator[None]:
+    """Make the folder of the outputs, and take it away again where nothing came to be in it."""
+    folder = outs[0].parent if outs[0] is not None else None
+    if folder is None or folder.is_dir() or Path(out or "") == outs[0]:
+        yield  # standard output, or a place that is there or is the user's to make
+        return
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise UsageError(f"--out {out}: {error.strerror}: name a folder that can be made") from None
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # not empty: that's as it should be
+            folder.rmdir()
+
+
+def _do(job: Job, words: Words) -> Outcome:
+    from rtaudio.batch import do
+
+    with words.progress([job.file], visible=job.out is not None) as report:
+        return do(job, sys.stdout, lambda done_s, total_s: report(0, done_s, total_s))
+
+
+def _do_all(jobs: list[Job], processes: int, words: Words) -> Iterator[Outcome]:
+    from rtaudio.batch import do_all
+
+    with words.progress([job.file for job in jobs]) as report:
+        yield from do_all(jobs, processes, report)

@@ -1,0 +1,48 @@
+"""`rtaudio devices`: what can be listened to."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from rtaudio.cli import DONE, UNREADABLE
+from rtaudio.cli.options import new_parser
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rtaudio.capture.devices import Device
+
+
+def main(argv: Sequence[str]) -> int:
+    """List the inputs."""
+    parser = new_parser("devices", "The inputs of this machine; * is the default.")
+    parser.add_argument("--json", action="store_true", help="one object a device on stdout")
+    args = parser.parse_args(argv)
+    from rtaudio.sources.block import SourceError
+    from rtaudio.sources.microphone import devices
+    from rtaudio.words import Words
+
+    words = Words(args.quiet)
+    try:
+        found = devices()
+    except SourceError as error:
+        words.error(str(error))
+        return UNREADABLE
+    if not found:
+        words.error("this machine has no audio input: rtaudio doctor says what is missing")
+        return UNREADABLE
+    for device in found:
+        print(json.dumps(asdict(device)) if args.json else _line(device))
+    return DONE
+
+
+def _line(device: Device) -> str:
+    rates = ", ".join(str(rate) for rate in device.rates if rate != device.sr)
+    channels = f"{device.channels} channel{'s' if device.channels > 1 else ''}"
+    other = f" (also {rates})" if rates else ""
+    return (
+        f"{'*' if device.default else ' '} {device.index:2}  {device.name} ({device.hostapi}), "
+        f"{channels}, {device.sr} Hz{other}"
+    )

@@ -1,0 +1,328 @@
+"""`rtaudio live`: what is heard now, as it comes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import re
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rtaudio.cli import DONE, INTERRUPTED, UNREADABLE, Terminated
+from rtaudio.cli.options import UsageError, add_settings, need, new_parser, settings_of
+from rtaudio.words import Words, clock
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+    from rtaudio.analysis.frames import Frames
+    from rtaudio.pipeline import Live
+    from rtaudio.sources.block import Source
+
+UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+METER_S = 0.1
+
+
+def main(argv: Sequence[str]) -> int:
+    """Analyze sound as it comes, until it ends or Ctrl-C does."""
+    args = _parse(argv)
+    settings = settings_of(args)
+    words = Words(args.quiet)
+    words.compile(live=True)
+    from rtaudio.pipeline import Live
+    from rtaudio.sources.block import SourceError
+
+    tell = words.error if not args.json else lambda text: _tell_both(words, text)
+    try:
+        source = _source(args)
+        run = Live(source, settings, duration_s=args.duration, tell=tell)
+        run.open()
+    except SourceError as error:
+        words.error(str(error))
+        return UNREADABLE
+    try:
+        _attach(run, args)
+    except OSError as error:
+        run.close()
+        place = error.filename or args.out or args.record
+        words.error(f"{place}: {error.strerror or error}")
+        return UNREADABLE
+    except BaseException:
+        run.close()
+        raise
+    return _listen(run, args, words)
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = new_parser("live", "Analyze a microphone, a file or standard input as it sounds.")
+    add = parser.add_argument
+    add("source", nargs="?", metavar="SOURCE", help="a file, demo:, or - (default: microphone)")
+    add("--headless", action="store_true", help="without a window")
+    add("--duration", type=_seconds, metavar="TIME", help="end after 90, 10m, 2h, 7d")
+    add("--fast", action="store_true", help="a file as fast as it can be read")
+    add("--play", action="store_true", help="hear the file, too")
+    add("-o", "--out", metavar="OUT", help="features into .csv, .npz, .parquet; - is stdout (CSV)")
+    add("--features", default="mfcc,rms,peak", metavar="LIST", help="of mfcc,rms,peak,mel_db,db …")
+    add("--record", metavar="TAKE", help="record into .wav; its name may hold %%Y%%m%%d_%%H%%M%%S")
+    add("--rotate", type=_seconds, metavar="TIME", help="a new file every 1h; UTC in its name")
+    add("--json", action="store_true", help="one object a row on stdout")
+    add("--raw", metavar="FORMAT", help="raw samples on stdin: f32le:48000:1")
+    group = parser.add_argument_group("microphone")
+    add = group.add_argument
+    add("-d", "--device", metavar="DEVICE", help="index, or parts of its name: see rtaudio devices")
+    add("--device-rate", type=int, metavar="HZ", help="its rate (default: its own)")
+    add("--blocksize", type=int, default=0, metavar="N", help="samples of a block (0: its choice)")
+    add("--latency", default="high", metavar="S", help="low, high or seconds (high)")
+    add_settings(parser)
+    args = parser.parse_intermixed_args(argv)
+    _check(args)
+    return args
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Raise `UsageError` for options that do not go together."""
+    from rtaudio.analysis.frames import check_features
+    from rtaudio.consumers.writers import SUFFIXES
+
+    microphone = args.source is None
+    if args.top_db is not None:
+        raise UsageError("--top-db needs the whole recording: it works in rtaudio analyze and plot")
+    if not args.headless:
+        raise UsageError("there is no window yet: add --headless")
+    if args.device is not None and not microphone:
+        raise UsageError(f"--device is a microphone, and {args.source} is none: leave out one")
+    if microphone and (args.fast or args.play):
+        raise UsageError(f"--{'fast' if args.fast else 'play'} is for a file: name one")
+    if args.fast and args.play:
+        raise UsageError("--fast is too fast to hear: leave out --play")
+    if args.raw is not None and args.source != "-":
+        raise UsageError("--raw describes standard input: give - as the SOURCE")
+    if args.rotate is not None and args.record is None:
+        raise UsageError("--rotate needs --record 'take_%Y%m%d_%H%M%S.wav'")
+    if args.out == "-" and args.json:
+        raise UsageError("--json and --out - both write to standard output: leave out one")
+    if args.out not in (None, "-"):
+        if Path(args.out).suffix not in SUFFIXES:
+            raise UsageError(f"--out {args.out}: not one of {', '.join(SUFFIXES)}, or -")
+        if args.out.endswith(".parquet"):
+            need("pyarrow", ".parquet", "parquet")
+    if (args.out == "-" or args.json) and sys.stdout is None:
+        raise UsageError("standard output is closed: --out FILE")
+    try:
+        names = [name.strip() for name in args.features.split(",") if name.strip()]
+        args.features = check_features(names)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def _seconds(text: str) -> float:
+    """``90``, ``10m``, ``1.5h`` or ``7d`` in seconds."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text)
+    if not found or not float(found[1]):
+        raise UsageError(f"{text!r} is not a time: 90 (seconds), 10m, 1.5h, 7d")
+    return float(found[1]) * UNITS_S[found[2]]
+
+
+def _source(args: argparse.Namespace) -> Source:
+    """Raises `SourceError`, and `UsageError` for wrong words."""
+    from rtaudio.sources import open_source
+    from rtaudio.sources.microphone import Microphone
+
+    try:
+        if args.source is not None:
+            return open_source(args.source, realtime=not args.fast, raw=args.raw)
+        return Microphone(
+            args.device,
+            sr=args.device_rate,
+            blocksize=args.blocksize,
+            latency=_latency(args.latency),
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def _latency(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+# --- where the rows and the samples go --------------------------------------------------------
+
+
+def _attach(run: Live, args: argparse.Namespace) -> None:
+    """Attach what was asked for; raises `OSError` where it can't be written."""
+    if args.record is not None:
+        from rtaudio.consumers.recorder import Recorder
+
+        rate, channels = run.source.sr, run.source.channels
+        assert run.started_utc is not None
+        try:
+            recorder = Recorder(
+                args.record, rate, channels, rotate_s=args.rotate, start=run.started_utc
+            )
+        except ValueError as error:
+            raise UsageError(f"--record {error}") from None
+        run.attach_blocks("the recording", recorder.take, recorder.flush, recorder.finish)
+    if args.play:
+        from rtaudio.consumers.player import Player
+
+        player = Player(run.source.sr, run.source.channels)
+        run.attach_blocks("playing", player.take, None, player.finish)
+    if args.out not in (None, "-"):
+        from rtaudio.consumers.streaming import open_streaming
+
+        writer = open_streaming(Path(args.out), args.features, run.settings)
+        run.attach_frames(args.out, writer.take, writer.flush, lambda: writer.finish(run.about()))
+    if args.json or args.out == "-":
+        out = _Stdout(run, args)
+        run.attach_frames("standard output", out.take, out.flush)
+    if not run.workers:  # the levels alone
+        run.attach_frames("the levels", lambda frames: None)
+
+
+class _Stdout:
+    """Rows on standard output, as JSON lines or CSV; ends the run when nobody reads them."""
+
+    def __init__(self, run: Live, args: argparse.Namespace) -> None:
+        from rtaudio.consumers.writers import CsvWriter
+
+        self._run = run
+        self._write = CsvWriter(sys.stdout, args.features, run.settings).take
+        if args.json:
+            self._names = ("time", "lost", *args.features)
+            self._write = self._write_json  # type: ignore[assignment]
+
+    def take(self, frames: Frames) -> None:
+        """Write some rows, and flush them: somebody may be waiting for each."""
+        try:
+            self._write(frames)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            self._run.stop()
+            self._write = lambda frames: None
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def _write_json(self, frames: Frames) -> None:
+        columns = [getattr(frames, name).tolist() for name in self._names]
+        for row in zip(*columns, strict=True):
+            print(_json(dict(zip(self._names, row, strict=True))))
+
+
+def _json(values: dict[str, Any]) -> str:
+    """One line; what is not known (NaN) is null, as JSON has it."""
+    known = {
+        name: None if isinstance(value, float) and math.isnan(value) else value
+        for name, value in values.items()
+    }
+    return json.dumps(known)
+
+
+def _tell_both(words: Words, text: str) -> None:
+    words.error(text)
+    print(_json({"event": "note", "text": text}), flush=True)
+
+
+# --- while it runs ----------------------------------------------------------------------------
+
+
+def _listen(run: Live, args: argparse.Namespace, words: Words) -> int:
+    """Run until the end, showing the level; returns the exit status."""
+    from rtaudio.sources.block import SourceError
+
+    status = DONE
+    words.say(_what(run))
+    try:
+        run.start()
+        said = False
+        while not run.wait(METER_S):
+            words.show(lambda width: _meter(run, width))
+            said = said or _say_priority(run, words)
+    except (KeyboardInterrupt, Terminated) as stopped:
+        status = INTERRUPTED if isinstance(stopped, KeyboardInterrupt) else DONE
+    except SourceError as error:
+        words.error(str(error))
+        status = UNREADABLE
+    run.close()
+    failed = [worker for worker in run.workers if worker.error is not None]
+    words.clear()
+    _sum_up(run, args, words)
+    return UNREADABLE if failed else status
+
+
+def _say_priority(run: Live, words: Words) -> bool:
+    """Say once where the system grants the capture no real-time priority."""
+    microphone = run.stats.microphone
+    if microphone is None or not microphone.delivered:
+        return microphone is None
+    if not microphone.realtime_priority and sys.platform == "linux":
+        words.say(
+            "no real-time priority: a busy machine may lose samples (ulimit -r 95, or the group "
+            "that /etc/security/limits.d gives rtprio)"
+        )
+    return True
+
+
+def _what(run: Live) -> str:
+    source = run.source
+    verb = "listening to" if source.realtime and source.duration_s is None else "reading"
+    channels = f"{source.channels} channel{'s' if source.channels > 1 else ''}"
+    return f"{verb} {source.name}: {source.sr} Hz, {channels}"
+
+
+def _meter(run: Live, width: int) -> str:
+    """Level, time, losses, delay and what is heard, in one line."""
+    row, stats = run.latest(), run.stats
+    if row is None:
+        return "no samples yet …"
+    rms, peak = (20 * math.log10(max(float(x[0]), 1e-6)) for x in (row.rms, row.peak))
+    seconds = (stats.processed + stats.lost) / run.source.sr
+    lost = f"lost {stats.lost / run.source.sr:.2f} s" if stats.lost else "nothing lost"
+    parts = [f"{rms:6.1f} dBFS", clock(seconds), lost]
+    if peak > -0.01:
+        parts[0] += " CLIP"
+    if not math.isnan(stats.age_ms):
+        parts.append(f"{stats.age_ms:.0f} ms old")
+    parts.append(f"{run.source.name}, {run.source.sr} Hz")
+    text = "  ".join(parts)
+    bar = min(30, width - len(text) - 2)
+    if bar < 6:
+        return text
+    filled = round(bar * min(1.0, max(0.0, 1 + rms / 60)))
+    return f"{'#' * filled:-<{bar}}  {text}"
+
+
+def _sum_up(run: Live, args: argparse.Namespace, words: Words) -> None:
+    """The books, at the end of every run."""
+    stats, sr = run.stats, run.source.sr
+    for note in run.source.notes:
+        words.error(note)
+    if stats.invalid:
+        words.error(f"{stats.invalid} samples were NaN, Inf or beyond 1e12, taken as 0")
+    lost = "nothing lost"
+    if stats.lost:
+        lost = (
+            f"lost {stats.lost} samples ({stats.lost / sr:.3f} s): {stats.dropped} dropped here, "
+            f"about {stats.host} by the sound system, about {stats.outage} while it was gone"
+        )
+    seconds = (stats.processed + stats.lost) / sr
+    words.say(f"{run.source.name}: {seconds:.3f} s, {stats.frames} rows; {lost}")
+    if stats.skipped:
+        words.error(f"{stats.skipped} rows or samples were skipped by what was too slow for them")
+    if args.json and sys.stdout is not None:
+        end = {"event": "end", **_books(run)}
+        with contextlib.suppress(BrokenPipeError):
+            print(_json(end), flush=True)
+
+
+def _books(run: Live) -> dict[str, Any]:
+    books = asdict(run.stats)
+    microphone = books.pop("microphone") or {}
+    return {**microphone, **books, "lost": run.stats.lost}

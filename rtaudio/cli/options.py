@@ -1,0 +1,131 @@
+"""The options of the commands: what several share, and how a wrong one is told."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import rtaudio
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rtaudio.analysis.settings import Settings
+
+
+class UsageError(Exception):
+    """The words on the command line are wrong: exit status 2."""
+
+
+class Parser(argparse.ArgumentParser):
+    """One line for an error, as everywhere."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise `UsageError`."""
+        raise UsageError(
+            f"{self.prog.partition(' ')[2] or 'usage'}: {message}; see {self.prog} --help"
+        )
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the analysis, spelled as in `Settings`, and ``--top-db``."""
+    group = parser.add_argument_group("analysis (as in librosa)")
+    add = group.add_argument
+    add("--sr", type=int, metavar="HZ", help="analysis rate; resamples (default: the recording's)")
+    add("--n-fft", type=int, default=2048, metavar="N", help="samples of a frame (2048)")
+    add("--win-length", type=int, metavar="N", help="samples of the window (n_fft)")
+    add("--hop-length", type=int, default=512, metavar="N", help="samples to the next frame (512)")
+    add("--window", default="hann", metavar="NAME", help="scipy's name: hann, hamming, kaiser:8 …")
+    add("--no-center", action="store_true", help="frame 0 begins at sample 0, without padding")
+    add("--n-mels", type=int, default=128, metavar="N", help="mel bands (128)")
+    add("--fmin", type=float, default=0.0, metavar="HZ", help="lowest mel frequency (0)")
+    add("--fmax", type=float, metavar="HZ", help="highest mel frequency (half the rate)")
+    add("--htk", action="store_true", help="HTK's mel scale instead of Slaney's")
+    add("--n-mfcc", type=int, default=13, metavar="N", help="cepstral coefficients (13)")
+    add("--quantize-bits", type=int, metavar="N", help="round samples to N bits first")
+    add("--channel", default="mix", metavar="N", help="a channel from 1, or mix (the mean)")
+    add("--top-db", type=float, metavar="DB", help="clip dB that far below the loudest moment")
+
+
+def settings_of(args: argparse.Namespace) -> Settings:
+    """The `Settings` that the options of `add_settings` ask for; raises `UsageError`."""
+    from rtaudio.analysis.settings import Settings
+
+    window: str | tuple[Any, ...] = args.window
+    if ":" in args.window:
+        name, *parameters = args.window.split(":")
+        with contextlib.suppress(ValueError):
+            window = (name, *map(float, parameters))
+    try:
+        if args.top_db is not None and not args.top_db >= 0:
+            raise ValueError(f"--top-db {args.top_db:g} is below 0")
+        return Settings(
+            sr=args.sr,
+            n_fft=args.n_fft,
+            win_length=args.win_length,
+            hop_length=args.hop_length,
+            window=window,
+            center=not args.no_center,
+            n_mels=args.n_mels,
+            fmin=args.fmin,
+            fmax=args.fmax,
+            htk=args.htk,
+            n_mfcc=args.n_mfcc,
+            quantize_bits=args.quantize_bits,
+            channel=int(args.channel) if args.channel.isdecimal() else args.channel,
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def new_parser(command: str, description: str) -> Parser:
+    """A parser with what every command takes: ``--help``, ``--quiet`` and ``--version``."""
+    parser = Parser(prog=f"rtaudio {command}", description=description, allow_abbrev=False)
+    parser.add_argument("-q", "--quiet", action="store_true", help="no words but errors")
+    parser.add_argument("--version", action="version", version=rtaudio.__version__)
+    return parser
+
+
+def parse_recordings(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
+    """Parse options and FILEs in any order; what follows ``--`` is a FILE. Raises `UsageError`."""
+    words = list(argv)
+    end = words.index("--") if "--" in words else len(words)
+    args = parser.parse_intermixed_args(words[:end])
+    args.files += words[end + 1 :]
+    if not all(args.files):
+        raise UsageError("a FILE's name is empty")
+    if not args.files:
+        parser.error("the following arguments are required: FILE")
+    if args.top_db is not None:
+        from rtaudio.recordings import can_be_read_twice
+
+        for file in args.files:
+            if not can_be_read_twice(file):
+                raise UsageError(
+                    f"--top-db reads twice, and {file} is a pipe: make it a file first"
+                )
+    return args
+
+
+def stem(file: str) -> str:
+    """What the output of a FILE is called, without its suffix."""
+    if file == "-":
+        return "stdin"
+    return file.replace(":", "") if file.startswith("demo:") else Path(file).stem
+
+
+def keep_recordings(files: list[str], out: Path | None) -> None:
+    """Raise `UsageError` where ``out`` is one of the recordings."""
+    for file in files:
+        if out is not None and out.exists() and Path(file).exists() and out.samefile(file):
+            raise UsageError(f"{out} is the recording itself: choose another --out")
+
+
+def need(module: str, what: str, extra: str) -> None:
+    """Raise `UsageError` where ``module`` of the optional packages ``extra`` is not installed."""
+    from importlib.util import find_spec
+
+    if find_spec(module) is None:
+        raise UsageError(f"{what} needs {module}: pip install 'rtaudio[{extra}]'")

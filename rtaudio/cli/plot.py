@@ -1,0 +1,100 @@
+"""`rtaudio plot`: five pictures of a recording."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rtaudio.cli import DONE, UNREADABLE
+from rtaudio.cli.options import (
+    UsageError,
+    add_settings,
+    keep_recordings,
+    new_parser,
+    parse_recordings,
+    settings_of,
+    stem,
+)
+from rtaudio.words import Words
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from rtaudio.analysis.frames import Frames
+    from rtaudio.analysis.settings import Settings
+    from rtaudio.recordings import Summary
+    from rtaudio.sources.block import Source
+
+
+def main(argv: Sequence[str]) -> int:
+    """Five pictures of a recording."""
+    parser = new_parser(
+        "plot", "Waveform, power spectrum, spectrogram, spectrogram in dB, and MFCCs."
+    )
+    parser.add_argument("files", nargs="*", metavar="FILE", help="a recording, or demo:KIND")
+    parser.add_argument(
+        "-o", "--out", metavar="PNG", help=".png, .svg, .pdf (default: FILE's .png)"
+    )
+    add_settings(parser)
+    args = parse_recordings(parser, argv)
+    settings = settings_of(args)
+    if len(args.files) > 1:
+        raise UsageError(f"plot draws one recording, not {len(args.files)}")
+    file = args.files[0]
+    if file == "-" and args.out is None:
+        raise UsageError("standard input has no name: --out PICTURE.png")
+    out = Path(args.out or f"{stem(file)}.png")
+    keep_recordings([file], out)
+    from rtaudio.sources import open_source
+
+    words = Words(args.quiet)
+    words.compile()
+    summary = picture(file, lambda: open_source(file), settings, out, args.top_db, words)
+    if summary is None:
+        return UNREADABLE
+    words.say(f"{file}: {summary.duration_s:.3f} s, {summary.frames} frames → {out}")
+    return DONE
+
+
+def picture(
+    name: str,
+    open_again: Callable[[], Source],
+    settings: Settings,
+    out: Path,
+    top_db: float | None,
+    words: Words,
+    watch: Callable[[Frames], None] = lambda frames: None,
+) -> Summary | None:
+    """Draw the five pictures, and print the durations; None where it could not be done."""
+    from rtaudio import figures
+    from rtaudio.recordings import analyze_recording
+    from rtaudio.sources.block import SourceError
+
+    if out.suffix not in figures.PICTURE_SUFFIXES:
+        raise UsageError(f"--out {out}: not one of {', '.join(figures.PICTURE_SUFFIXES)}")
+    overview = figures.Overview()
+
+    def consume(frames: Frames) -> None:
+        watch(frames)
+        overview.take(frames)
+
+    try:
+        with words.progress([name]) as report:
+            summary = analyze_recording(
+                open_again,
+                settings,
+                consume,
+                top_db=top_db,
+                tap=overview.hear,
+                progress=lambda done_s, total_s: report(0, done_s, total_s),
+            )
+        words.notes(name, summary)
+        figures.draw(overview, summary, Path(name).name, out, 80.0 if top_db is None else top_db)
+    except SourceError as error:
+        words.error(str(error))
+        return None
+    except OSError as error:
+        words.error(f"{out}: {error.strerror or error}: choose another place with --out")
+        return None
+    print(figures.durations(summary.settings))
+    return summary

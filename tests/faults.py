@@ -1,0 +1,129 @@
+"""Scripts of faults, and what has to hold whatever they do."""
+
+import random
+from dataclasses import dataclass
+
+import numpy as np
+
+from rtaudio import Microphone
+from rtaudio.capture.fake import CYCLE, FakeHost, Fault, Script, VirtualClock, numbers
+
+
+def random_script(seed, seconds):
+    """A script of ``seconds``, with faults in all but its last 6 s."""
+    chance = random.Random(seed)
+    sr = chance.choice((8000, 22050, 44100, 48000))
+    faults, at = [], 0.5
+    while (at := at + chance.uniform(0.2, 6)) < seconds - 6:
+        kind = chance.choice(
+            [
+                *("loss", "loss", "flagged_loss", "flagged_loss", "flag", "stall", "freeze"),
+                *("freeze", "end", "vanish", "unplug", "renumber", "replace", "busy", "hang"),
+                *("exception", "adc_zero", "adc_back", "clock_jump", "asleep", "crash"),
+            ]
+        )
+        length = chance.choice((0.05, 0.3, 1.0, 3.0)) * chance.uniform(0.5, 1.5)
+        samples = round(chance.choice((0.01, 0.03, 0.2, 1.0)) * chance.uniform(1, 2) * sr)
+        faults.append(Fault(at, kind, samples, length))
+    return Script(
+        sr=sr,
+        channels=chance.choice((1, 2)),
+        blocksize=chance.choice((64, 100, 256, 441, 1024)),
+        odd_sizes=chance.random() < 0.3,
+        jitter_ms=chance.choice((0, 0, 0.3, 1, 3)),
+        burst=chance.choice((1, 1, 1, 2, 4)),
+        ppm=chance.uniform(-200, 200),
+        adc=chance.random() < 0.8,
+        seed=seed,
+        faults=tuple(faults),
+    )
+
+
+@dataclass
+class Run:
+    """What a microphone delivered: true numbers, and the gaps it told, at the kept sample."""
+
+    mic: Microphone
+    host: FakeHost
+    said: list
+    kept: int
+    axis: int
+    true_jumps: list  # (kept samples before, samples truly missing)
+    told: list  # (kept samples before, Gap)
+    kept_until: int = 0  # true number behind the last kept sample
+
+
+def listen(script, seconds, *, busy=()):
+    """Run a microphone on the script; at each of ``busy`` (at, seconds) its reader is away."""
+    host = FakeHost(script, VirtualClock())
+    said = []
+    mic = Microphone(host=host, tell=said.append)
+    run = Run(mic, host, said, 0, 0, [], [])
+    busy = sorted(busy)
+    began, expected = host.now_ns(), None
+    with mic:
+        for block in mic:
+            assert block.first_sample == run.axis + block.lost  # the axis has no holes
+            assert block.lost == sum(gap.length for gap in block.gaps)
+            for gap in block.gaps:
+                run.told.append((run.kept, gap))
+            run.axis = block.first_sample + len(block)
+            if len(block):
+                ks = numbers(block.samples[:, 0])
+                assert (np.diff(ks) % CYCLE == 1).all()  # a block is whole
+                missing = 0 if expected is None else int((ks[0] - expected) % CYCLE)
+                if missing:
+                    run.true_jumps.append((run.kept, missing))
+                expected = run.kept_until = int(ks[-1] + 1) % CYCLE
+                run.kept += len(block)
+            now = (host.now_ns() - began) / 1e9
+            if busy and now > busy[0][0]:
+                host.clock.advance(busy.pop(0)[1])
+            if now > seconds:
+                mic.stop()
+    if run.told and run.told[-1][0] == run.kept:  # it is gone at the end
+        missing = host.number_at(host.now_ns()) - run.kept_until
+        run.true_jumps.append((run.kept, int(missing % CYCLE)))
+    return run
+
+
+def check_books(run):
+    """Delivered = processed + dropped, and every loss is told once."""
+    stats = run.mic.stats
+    assert stats.delivered == stats.processed + stats.dropped
+    assert stats.processed == run.kept
+    assert stats.lost == sum(gap.length for _, gap in run.told)
+    for cause in ("dropped", "host", "outage"):
+        told = sum(gap.length for _, gap in run.told if gap.cause == cause)
+        assert getattr(stats, cause) == told, cause
+
+
+def hidden(script):
+    """So many samples may be lost without a word, and nobody can tell: the host's jitter."""
+    burst = (script.burst - 1) * script.blocksize * (2 if script.odd_sizes else 1)
+    return burst + round((script.jitter_ms + 2) / 1e3 * script.sr)
+
+
+def check_places(run):
+    """Every true loss is told within its bound, and nothing else is."""
+    events = [(at, 0, length, 0) for at, length in run.true_jumps]
+    events += [(at, gap.uncertainty, 0, gap.length) for at, gap in run.told]
+    clusters = []
+    for at, reach, true, told in sorted(events, key=lambda event: event[0] - event[1]):
+        if clusters and at - reach <= clusters[-1]["reach"]:
+            cluster = clusters[-1]
+        else:
+            cluster = {"at": at, "reach": at, "true": 0, "told": 0, "within": 0}
+            clusters.append(cluster)
+        cluster["reach"] = max(cluster["reach"], at + reach)
+        cluster["true"] += true
+        cluster["told"] += told
+        cluster["within"] += reach
+    for cluster in clusters:
+        off = (cluster["told"] - cluster["true"]) % CYCLE  # numbers repeat
+        off = min(off, CYCLE - off)
+        assert off <= cluster["within"] + hidden(run.host.script), (
+            cluster,
+            run.true_jumps,
+            run.told,
+        )

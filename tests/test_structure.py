@@ -33,7 +33,9 @@ ROOMS = {
     "rtaudio.cli": {
         *("rtaudio", "rtaudio.analysis", "rtaudio.sources", "rtaudio.consumers"),
         *("rtaudio.pipeline", "rtaudio.batch", "rtaudio.figures", "rtaudio.words"),
+        *("rtaudio.doctor", "rich"),
     },
+    "rtaudio.doctor": {"rtaudio", "rtaudio.sources"},
     "rtaudio.__main__": {"rtaudio.cli"},
     "rtaudio": {"rtaudio.analysis", "rtaudio.sources", "rtaudio.pipeline"},
 }

@@ -77,13 +77,13 @@ def answer_from_json(text: str) -> Opened | str:
 if sys.platform == "linux":
 
     def uptime_ns() -> int:
-        """ns on a clock that all processes share, never steps, and counts while asleep."""
+        """Return ns on a clock that all processes share, never steps, and counts while asleep."""
         return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 elif sys.platform == "darwin":
 
     def uptime_ns() -> int:
-        """ns on a clock that all processes share, never steps, and counts while asleep."""
+        """Return ns on a clock that all processes share, never steps, and counts while asleep."""
         return time.clock_gettime_ns(time.CLOCK_MONOTONIC)
 
 else:

@@ -44,9 +44,10 @@ GROUP_ROWS = 4096  # of a part: few groups, since each adds every column to the 
 class StreamingWriter(Writer, Protocol):
     """Takes rows and lets go of them at each flush; `finish` at the end of any run.
 
-    Everything is called from one thread. `take`, `flush` and `finish` raise `OSError` with ``filename`` where the disk is full: what
-    was flushed before stays as it is, what was not is held and tried again at the next call.
-    `discard` is for a run that never began: it removes nothing that holds a row.
+    One thread calls all of it. `take`, `flush` and `finish` raise `OSError` with ``filename``
+    where the disk is full: what was flushed before stays as it is, what was not is held and tried
+    again at the next call. `discard` is for a run that never began: it removes nothing that holds
+    a row.
     """
 
     def flush(self) -> None:
@@ -226,7 +227,7 @@ def _convert(stream: Path, part: Path, schema: Any, about: dict[str, Any]) -> No
 
     with pa.OSFile(str(stream)) as file, open_parquet(part, schema) as parquet:
         for batches in _groups(pa.ipc.open_stream(file)):
-            table = pa.Table.from_batches(batches).replace_schema_metadata()
+            table = pa.Table.from_batches(batches)
             parquet.write_table(table, row_group_size=len(table))
         parquet.add_key_value_metadata(metadata(about))
 
@@ -257,7 +258,7 @@ def _clear(path: Path) -> None:
     if not path.is_dir():
         raise OSError(None, "is there and is neither a file nor a folder", str(path))
     refuse_foreign(path / "_about.json")
-    there = sorted(path.iterdir(), reverse=True)  # _about.json after the parts
+    there = list(path.iterdir())
     for file in there:
         if not (_OURS.fullmatch(file.name) and file.is_file()):
             raise OSError(None, f"holds {file.name}, which is not rtaudio's", str(path))

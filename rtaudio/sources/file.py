@@ -58,7 +58,7 @@ class FileSource:
         try:
             # as bytes, since a name need not be text
             name = os.fsencode(file) if isinstance(file, Path) and os.name == "posix" else file
-            self._file = soundfile.SoundFile(name, closefd=False)
+            self._file = _Forward(name, closefd=False)
         except (soundfile.LibsndfileError, TypeError) as error:
             raise SourceError(f"{self.name}: {self._why(error)}") from None
         self.sr: int = self._file.samplerate
@@ -72,7 +72,8 @@ class FileSource:
         self.notes: list[str] = []
         self._blocksize = blocksize or (realtime_blocksize(self.sr) if realtime else BLOCKSIZE)
         claimed = self._file.frames
-        known = self._file.seekable() and 0 <= claimed < 1 << 62
+        self._seekable = soundfile.SoundFile.seekable(self._file)
+        known = self._seekable and 0 <= claimed < 1 << 62
         self._total: int | None = claimed if known else None
         self.duration_s: float | None = claimed / self.sr if known else None
 
@@ -141,13 +142,20 @@ class FileSource:
 
     def _note_early_end(self, position: int) -> None:
         promised = _promised(self._file) or round((self.duration_s or 0) * self.sr)
-        if not self._file.seekable() and self._file.frames < (1 << 32) // (8 * self.channels) - 1:
+        if not self._seekable and self._file.frames < (1 << 32) // (8 * self.channels) - 1:
             promised = self._file.frames  # more is how a header says that it does not know
         if position < promised:
             self.notes.append(
                 f"{self.name}: ends early: its header promises {promised / self.sr:.2f} s, "
                 f"{position / self.sr:.2f} s are there"
             )
+
+
+class _Forward(soundfile.SoundFile):  # type: ignore[misc]
+    """Reads straight on: soundfile seeks after each read if it may, which is not exact in MP3."""
+
+    def seekable(self) -> bool:
+        return False
 
 
 class StdinFileSource(FileSource):

@@ -332,9 +332,10 @@ class Microphone:
         """
         while (stream := self._stream) is not None:
             stream.capture.wait()
-            stream.look(self._host.now_ns())
+            now = self._host.now_ns()
+            stream.look(now)
+            reason = stream.why_over(now)  # before the blocks are taken: that may last
             yield from self._blocks(stream)
-            reason = stream.why_over(self._host.now_ns())
             if not (reason or self._stopping):
                 continue
             stream.capture.end()

@@ -24,6 +24,7 @@ LONGEST_HOLD_NS = 1000 * MS
 LEAST_BLOCKS = 4  # and how many of them
 WINDOW_NS = 500 * MS  # one point of the line's fit: the earliest block of so much time
 WINDOWS = 40  # how many points
+LEAST_POINTS = 3
 LATE_NS = 1 * MS  # later than usual by so much is late
 FLAGGED_LATE_NS = 0.5 * MS  # where the host said that it lost something
 RATE_UNKNOWN = 300e-6  # how far a device's rate is off, before anything is known about it
@@ -155,7 +156,7 @@ class Timeline:
     def _rate_slack(self) -> float:
         """How far the line may be off, since the rate is not known exactly."""
         assert self._anchor is not None
-        unknown = RATE_KNOWN if len(self._points) >= LEAST_BLOCKS else RATE_UNKNOWN
+        unknown = RATE_KNOWN if len(self._points) > LEAST_POINTS else RATE_UNKNOWN
         return unknown * (4 * WINDOW_NS)
 
     def _decide(self) -> None:
@@ -175,7 +176,7 @@ class Timeline:
             self._lower(min(lates))
             self._take_again(0)
         elif _grow(lates):
-            self._release()
+            self._follow(lates)
         else:
             self._find_loss(lates)
 
@@ -199,6 +200,16 @@ class Timeline:
         self.host += lost
         self._accept(first, lost, unsure)
         self._take_again(1)
+
+    def _follow(self, lates: list[float]) -> None:
+        """Take the held blocks' own rate: it is not the promised one."""
+        quarter = len(lates) // 4
+        early = min(range(quarter), key=lates.__getitem__)
+        late = min(range(len(lates) - quarter, len(lates)), key=lates.__getitem__)
+        ends = [self._held[i][0].first + self._held[i][0].length for i in (early, late)]
+        self._anchor = (ends[0] + self.host, self._held[early][0].clock_ns)
+        self._step += (lates[late] - lates[early]) / (ends[1] - ends[0])
+        self._release()
 
     def _take_again(self, begin: int) -> None:
         """Look anew at the held blocks: the line has changed, or what was lost is known."""
@@ -288,7 +299,7 @@ class Timeline:
     def _fit(self) -> None:
         """Put the line beneath the last points, with the slope of all of them."""
         n0, t0 = self._points[0]
-        if len(self._points) >= LEAST_BLOCKS:
+        if len(self._points) >= LEAST_POINTS:
             xs = [n - n0 for n, _ in self._points]
             ys = [t - t0 - x * self._nominal for x, (_, t) in zip(xs, self._points, strict=True)]
             mean_x, mean_y = sum(xs) / len(xs), sum(ys) / len(ys)
@@ -303,8 +314,10 @@ class Timeline:
 
 def _grow(lates: list[float]) -> bool:
     """Whether blocks come later and later: no loss, but a rate that is not the promised one."""
-    quarter = max(1, len(lates) // 4)
-    least = [min(lates[i * quarter : (i + 1) * quarter]) for i in range(4)]
-    growth = least[3] - least[0]
+    parts = min(8, len(lates) // 2) if len(lates) >= 16 else 4
+    size = max(1, len(lates) // parts)
+    least = [min(lates[i * size : (i + 1) * size]) for i in range(parts)]
+    growth = least[-1] - least[0]
     steps = [after - before for before, after in pairwise(least)]
-    return growth > least[0] / 2 and min(steps) > growth / 8
+    enough = 0.1 if parts > 4 else 0.5  # chance does not rise eight times in a row
+    return growth > enough * least[0] and min(steps) > growth / 4 / parts

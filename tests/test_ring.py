@@ -125,9 +125,7 @@ def test_between_two_processes_through_few_places():
         over = reader.finished  # before the last look
         reader.look()
         for record in reader.new():
-            np.testing.assert_array_equal(
-                read(reader, record), block(record.first, record.length)
-            )
+            np.testing.assert_array_equal(read(reader, record), block(record.first, record.length))
             assert record.first == taken + record.dropped
             taken += record.length
     os.waitpid(pid, 0)

@@ -127,7 +127,8 @@ class CaptureProcess:
         if self.ring is not None:
             self.ring.look()
         assert self._process.stdin is not None
-        self._process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):  # a request that it did not wait for
+            self._process.stdin.close()
         self._close()
 
     def _close(self) -> None:

@@ -97,7 +97,7 @@ class Worker(Generic[Item]):
 
     ``flush`` is called every second, whether something came or not, and ``finish`` at the end. An
     exception in any of them ends the consumer: it is kept in ``error``, told, and what comes
-    later is thrown away.
+    later is thrown away; ``finish`` is called then, too, to keep what can be kept.
     """
 
     def __init__(
@@ -114,29 +114,32 @@ class Worker(Generic[Item]):
         self.error: Exception | None = None
         self._tell = tell
         self._take, self._flush, self._finish = take, flush, finish
-        self._thread = threading.Thread(target=self._run, name=f"rtaudio {name}", daemon=True)
+        self.thread = threading.Thread(target=self._run, name=f"rtaudio {name}", daemon=True)
 
     def start(self) -> None:
         """Begin."""
-        self._thread.start()
+        self.thread.start()
 
     def end(self) -> None:
         """Hand over what is queued, finish, and wait for that, but not for ever."""
         self.queue.close()
-        if self._thread.ident is not None and self._thread.is_alive():
-            self._thread.join(END_S)
-            if self._thread.is_alive():
-                self._tell(f"{self.name} does not end: left behind after {END_S:g} s")
+        if not self.thread.is_alive() or self.thread is threading.current_thread():
+            return
+        self.thread.join(END_S)
+        if self.thread.is_alive() and self.error is None:
+            self.error = TimeoutError(f"left behind after {END_S:g} s")
+            self._tell(f"{self.name} does not end: {self.error}")
 
     def _run(self) -> None:
-        try:
-            self._work()
-            if self._finish is not None:
-                self._finish()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the capture goes on
-            self.error = error
-            self.queue.close()
-            self._tell(f"{self.name} has ended: {error or type(error).__name__}")
+        for step in (self._work, self._finish):
+            try:
+                if step is not None:
+                    step()
+            except Exception as error:  # noqa: BLE001 - whatever it is, the capture goes on
+                self.queue.close()
+                if self.error is None:
+                    self.error = error
+                    self._tell(f"{self.name} has ended: {_why(error)}")
 
     def _work(self) -> None:
         flushed = time.monotonic()
@@ -147,3 +150,10 @@ class Worker(Generic[Item]):
             if self._flush is not None and time.monotonic() - flushed >= FLUSH_S:
                 self._flush()
                 flushed = time.monotonic()
+
+
+def _why(error: Exception) -> str:
+    """What went wrong, in the user's words where the system refused something."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -102,6 +102,7 @@ class Live:
         self._on_frames: list[BoundedQueue[Frames]] = []
         self._on_blocks: list[BoundedQueue[Block]] = []
         self._thread = threading.Thread(target=self._run, name="rtaudio processing", daemon=True)
+        self._done = threading.Event()
         self._turn = threading.Lock()  # held while a block is processed
         self._stopping = self._ended = False
         self._error: Exception | None = None
@@ -173,10 +174,16 @@ class Live:
         rows = QUEUE_S * (self.settings.sr or 1) / self.settings.hop_length
         queue: BoundedQueue[Frames] = BoundedQueue(max(64, int(rows)), skip=self.source.realtime)
         self._on_frames.append(queue)
+        if self._ended:
+            queue.close()
         return queue
 
     def start(self) -> Self:
-        """Open the source and begin; raises as `open`."""
+        """Open the source and begin; raises as `open`. Does nothing where it has begun."""
+        if self._ended:
+            raise RuntimeError("this run is over: make another with live(…)")
+        if self._begun:
+            return self
         self.open()
         for number, consumer in enumerate(self._consumers, 1):
             self.attach_frames(getattr(consumer, "__name__", f"consumer {number}"), consumer)
@@ -192,9 +199,13 @@ class Live:
         """Start."""
         return self.start()
 
-    def __exit__(self, *error: object) -> None:
-        """Close."""
-        self.close()
+    def __exit__(self, kind: object, *error: object) -> None:
+        """Close; an exception of the body goes before one of the source."""
+        try:
+            self.close()
+        except Exception:
+            if kind is None:
+                raise
 
     def stop(self) -> None:
         """End soon: what was captured is still processed. May be called by any thread."""
@@ -205,17 +216,16 @@ class Live:
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until the source has ended and every consumer is done; whether that is so.
 
-        Raises `SourceError` where the source failed.
+        Raises `SourceError` where the source failed, `RuntimeError` before `start`.
         """
+        self._need_start()
         if self._rows is not None:
             self._rows.dont_wait()  # nobody iterates
         end = math.inf if timeout_s is None else time.monotonic() + timeout_s
-        while self._thread.is_alive() and time.monotonic() < end:
-            self._thread.join(min(0.1, max(0.0, end - time.monotonic())))
-        if self._thread.is_alive():
-            return False
-        for worker in self.workers:
-            worker.end()
+        # Not Thread.join: Ctrl-C in it makes Python take a running thread for a dead one.
+        for done in (self._done, *(worker.done for worker in self.workers)):
+            if not done.wait(None if timeout_s is None else max(0.0, end - time.monotonic())):
+                return False
         self._raise_error()
         return True
 
@@ -229,15 +239,23 @@ class Live:
         self.stop()
         for queue in self._queues():
             queue.unbound()  # the processing thread may be waiting for a consumer
-        if self._thread.ident is None:
+        if not self._begun:
             self._end()
         else:
-            self._thread.join(STOP_S)
+            self._done.wait(STOP_S)
             with self._turn:  # a source that does not return is left behind
                 self._end()
         for worker in self.workers:
             worker.end()
         self._raise_error()
+
+    @property
+    def _begun(self) -> bool:
+        return self._thread.ident is not None
+
+    def _need_start(self) -> None:
+        if not self._begun:
+            raise RuntimeError("not started: with live(…) as run: …, or live(…).start()")
 
     def _raise_error(self) -> None:
         error, self._error = self._error, None
@@ -250,9 +268,11 @@ class Live:
         """Yield the rows as they come, copies of one's own, until the source ends.
 
         Behind a real-time source, a loop that is too slow misses the oldest rows, which
-        ``stats.skipped`` counts; any other source waits for the loop. Raises `SourceError` where
-        the source failed, once the rows before are taken.
+        ``stats.skipped`` counts; any other source waits for the loop. Beside consumers, it begins
+        with the next row. Raises `SourceError` where the source failed, once the rows before are
+        taken, and `RuntimeError` before `start`.
         """
+        self._need_start()
         if self._rows is None:
             self._rows = self._rows_queue()
         rows = self._rows
@@ -316,7 +336,8 @@ class Live:
         try:
             for block in self.source:
                 with self._turn:
-                    if self._ended:
+                    if self._ended:  # left behind, but not what it holds
+                        self.source.__exit__(None, None, None)
                         return
                     self._process(self._within_limit(block))
                 if self._stopping and not isinstance(self.source, Microphone):
@@ -326,6 +347,7 @@ class Live:
         finally:
             with self._turn:
                 self._end()
+            self._done.set()
 
     def _within_limit(self, block: Block) -> Block:
         """The part of a block that lies before the end that was asked for."""
@@ -357,8 +379,7 @@ class Live:
         self._processed += len(block)
         for gap in block.gaps:
             self._lost[gap.cause] += gap.length
-        if not block.gaps:
-            self._lost["host"] += block.lost
+        self._lost["host"] += block.lost - sum(gap.length for gap in block.gaps)
         for queue in self._on_blocks:
             queue.put(block.copy())
         for frames in self._analyzer.feed(block.samples, block.lost, block.captured):
@@ -379,7 +400,7 @@ class Live:
             return
         self._ended = True
         try:
-            if threading.current_thread() is self._thread or not self._thread.is_alive():
+            if threading.current_thread() is self._thread or not self._begun:
                 self.source.__exit__(None, None, None)  # ends a microphone's books
             if self._error is None or isinstance(self._error, SourceError):
                 for frames in self._analyzer.flush():
@@ -387,7 +408,8 @@ class Live:
         finally:
             for queue in self._queues():
                 queue.close()
-            _fast_switching(False)
+            if self._begun:
+                _fast_switching(False)
 
 
 def _dropped(gaps: Iterable[Gap]) -> int:

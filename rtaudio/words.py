@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
+import os
+import re
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,30 +24,38 @@ class Words:
         self._quiet = quiet
         self._terminal = sys.stderr.isatty() and not quiet
         self._shown = False  # a line that is overwritten by the next
+        self._lock = threading.Lock()  # several threads have something to say
 
     def say(self, text: str) -> None:
         """Say what went well, unless quiet."""
         if not self._quiet:
-            self.clear()
-            print(text, file=sys.stderr)
+            self._put(f"{_one_line(text)}\n", shown=False)
 
     def error(self, text: str) -> None:
         """Say what went wrong, in one line."""
-        self.clear()
-        print(f"rtaudio: {text}", file=sys.stderr)
+        self._put(f"rtaudio: {_one_line(text)}\n", shown=False)
 
     def show(self, line: Callable[[int], str]) -> None:
         """Show one line, made for the terminal's width, over the last one; on a terminal alone."""
         if self._terminal:
-            width = shutil.get_terminal_size().columns - 1
-            self._shown = True
-            print(f"\r{line(width)[:width]}\x1b[K", end="", file=sys.stderr, flush=True)
+            width = _columns() - 1
+            self._put(_fitted(line(width), width), shown=True)
 
     def clear(self) -> None:
         """Take the shown line away."""
-        if self._shown:
-            self._shown = False
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+        self._put("", shown=False)
+
+    def _put(self, text: str, shown: bool) -> None:
+        with self._lock:
+            if self._shown or shown:
+                text = f"\r{text}\x1b[K" if shown else f"\r\x1b[K{text}"
+            self._shown = shown
+            try:
+                sys.stderr.write(text)
+                sys.stderr.flush()
+            except OSError:  # the terminal is gone: a run goes on without
+                sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
+                self._terminal = False
 
     def notes(self, file: str, summary: Summary) -> None:
         """Tell what is wrong with a recording that could be analyzed all the same."""
@@ -129,6 +139,27 @@ class Words:
                         bars.update(tasks[number], visible=False)
 
             yield report
+
+
+def _columns() -> int:
+    """How wide the terminal is that words go to."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or 80
+    except OSError:
+        return 80
+
+
+def _one_line(text: str) -> str:
+    """Without what moves the cursor: the name of a file or a device may hold anything."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", "?", text)
+
+
+def _fitted(text: str, width: int) -> str:
+    """As much of ``text`` as fits into one line."""
+    from rich.cells import cell_len, set_cell_size
+
+    text = _one_line(text)
+    return text if cell_len(text) <= width else set_cell_size(text, width)
 
 
 def clock(seconds: float) -> str:

@@ -14,16 +14,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 from servers import Jack, Pulse, alsa_file, private_env, wait_for
 
 import rtaudio
 from rtaudio import doctor
 from rtaudio.cli import main
+from rtaudio.cli.doctor import _show
 
 COMMAND = [sys.executable, "-m", "rtaudio", "doctor"]
 ROOT = Path(rtaudio.__file__).parents[1]
 PICTURES = {"EGL_PLATFORM": "surfaceless", "LIBGL_ALWAYS_SOFTWARE": "1"}
-OUTSIDE = ("DISPLAY", "WAYLAND_DISPLAY", "RTAUDIO_PYTHON", "NO_COLOR", "COLUMNS", *PICTURES)
+OUTSIDE = {"DISPLAY", "WAYLAND_DISPLAY", "RTAUDIO_PYTHON", "PYTHONUNBUFFERED", *PICTURES}
+OUTSIDE |= {"NO_COLOR", "COLUMNS"}
 
 
 def place(env=None, **changes):
@@ -42,8 +45,8 @@ def ask(env):
     for line in done.stdout.splitlines():
         check = doctor.Check(**json.loads(line))
         found[check.check] = check
-        assert check.ok or check.mend or check.check == "inputs"
-    assert list(found) == "python portaudio server inputs opengl fonts parquet".split()
+        assert check.ok or check.mend or check.check in ("inputs", "opengl")
+    assert list(found) == "python portaudio server inputs fonts opengl parquet".split()
     broken = {check.needed for check in found.values() if not check.ok} - {None}
     assert done.returncode == bool(broken)
     return found
@@ -190,11 +193,20 @@ def test_no_portaudio(tmp_path):
     assert found["portaudio"].mend == doctor.install("PortAudio")
 
 
-def test_no_opengl_and_no_fontconfig(tmp_path):
-    hidden = hiding(tmp_path, "fontconfig", "EGL", "GL")
-    found = ask(place(PYTHONPATH=hidden, **PICTURES))
-    assert not found["opengl"].ok
-    assert doctor.install("OpenGL") in found["opengl"].mend
+def test_no_opengl(here, tmp_path):
+    for name, value in PICTURES.items():
+        here.setenv(name, value)
+    assert doctor.opengl().ok
+    here.setenv("PYTHONPATH", str(hiding(tmp_path, "EGL", "GL")))
+    check = doctor.opengl()
+    assert not check.ok
+    assert check.mend.startswith(doctor.install("OpenGL"))
+    assert doctor.fonts().ok
+
+
+def test_no_fontconfig(tmp_path):
+    found = ask(place(PYTHONPATH=hiding(tmp_path, "fontconfig"), **PICTURES))
+    assert not found["opengl"].ok  # who draws is not known: vispy can't be asked
     assert not found["fonts"].ok
     assert "fontconfig" in found["fonts"].found
     assert found["fonts"].mend == doctor.install("fontconfig")
@@ -280,8 +292,8 @@ def test_a_python_without_packages_is_told_of_each(tmp_path):
     assert missing == {
         "portaudio": "pip install sounddevice",
         "inputs": None,
-        "opengl": "pip install vispy",
         "fonts": "pip install vispy",
+        "opengl": None,
         "parquet": "pip install 'rtaudio[parquet]'",
     }
     assert found["parquet"].needed is None
@@ -298,12 +310,28 @@ def test_a_python_that_is_none(tmp_path):
     assert "pyth?n: No such file" in " ".join(done.stdout.split())
 
 
+def test_vispy_has_no_glfw(here, tmp_path):
+    code = "raise ModuleNotFoundError(\"No module named 'glfw'\", name='glfw')"
+    here.setenv("PYTHONPATH", str(stand_in(tmp_path, "glfw", code)))
+    here.setenv("DISPLAY", ":987")
+    assert doctor.opengl().mend == "pip install glfw"
+
+
 def test_pactl_is_not_there(here):
     here.setenv("PATH", "/nowhere")
     check = doctor.server(["ALSA"])
     assert not check.ok
     assert check.needed is None
     assert check.mend == doctor.install("pactl")
+
+
+def test_what_nothing_needs_is_no_failure(tmp_path):
+    microphone = alsa_file(tmp_path, np.zeros(1000, np.float32))
+    found = ask(place(microphone, PATH="/nowhere", **PICTURES))
+    assert [name for name in found if not found[name].ok] == ["server"]
+    # No word of microphone or window beneath.
+    last = run("-q", env=place(microphone, PATH="/nowhere", **PICTURES)).stdout.splitlines()[-1]
+    assert last.strip() == found["server"].mend
 
 
 def test_sound_cards(tmp_path):
@@ -334,7 +362,11 @@ def test_a_sound_card_that_is_not_permitted():
         folder.joinpath("pcmC0D0c").touch(0o000)
         with nobody():
             mend = doctor.mend_cards(folder)
+            command = doctor.install("PortAudio", {"ID": "arch"})
     assert mend == 'sudo usermod -aG audio "$USER", then log in again'
+    assert command == "sudo pacman -S portaudio"
+    as_this_user = doctor.install("PortAudio", {"ID": "arch"})
+    assert as_this_user.startswith("sudo ") == (os.geteuid() != 0)
 
 
 RELEASES = {
@@ -385,6 +417,14 @@ def test_the_words_say_what_the_json_says_and_fit(width):
     said = "".join(lines[:-1]).replace(" ", "")
     assert said == "".join(word for check in found.values() for word in words_of(check))
     assert lines[-1] == "The microphone cannot work yet."
+
+
+def test_no_word_of_a_command_is_broken(capsys):
+    mend = doctor.install("OpenGL", {"ID": "fedora"})
+    check = doctor.Check("opengl", False, "window", "OpenGL: there is no screen", mend)
+    for width in range(40, 81):
+        _show(check, Console(), width)
+        assert capsys.readouterr().out.split() == words_of(check)
 
 
 def on_a_terminal(env):
@@ -443,13 +483,15 @@ def test_wrong_usage(capsys):
 
 
 def test_interrupted_while_something_hangs(tmp_path):
-    """The process that hangs ends too."""
+    """What is known is said before; the process that hangs ends too."""
     code = (
         "import os, time; open(os.environ['HERE'], 'w').write(f'{os.getpid()}\\n'); time.sleep(60)"
     )
     pid_file = tmp_path / "pid"
     env = place(PYTHONPATH=stand_in(tmp_path, "sounddevice", code), HERE=pid_file)
-    with subprocess.Popen(COMMAND, env=env, stderr=subprocess.PIPE, text=True) as running:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([*COMMAND, "--json"], env=env, **pipes) as running:
+        assert json.loads(running.stdout.readline())["check"] == "python"
         wait_for(lambda: pid_file.exists() and pid_file.read_text().endswith("\n"), "child")
         running.send_signal(signal.SIGINT)
         assert running.wait(10) == 130

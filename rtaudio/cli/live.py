@@ -6,25 +6,37 @@ import contextlib
 import json
 import math
 import re
+import signal
 import sys
+import threading
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rtaudio.cli import DONE, INTERRUPTED, UNREADABLE, Terminated
-from rtaudio.cli.options import UsageError, add_settings, need, new_parser, settings_of
+from rtaudio.cli import DONE, INTERRUPTED, UNREADABLE, Terminated, _drop_stdout
+from rtaudio.cli.options import (
+    UsageError,
+    add_settings,
+    keep_recordings,
+    need,
+    new_parser,
+    settings_of,
+)
 from rtaudio.words import Words, clock
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from rtaudio.analysis.frames import Frames
+    from rtaudio.consumers.recorder import Recorder
+    from rtaudio.consumers.streaming import StreamingWriter
     from rtaudio.pipeline import Live
     from rtaudio.sources.block import Source
 
 UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 METER_S = 0.1
+_printing = threading.Lock()  # rows and notes come from several threads, each line whole
 
 
 def main(argv: Sequence[str]) -> int:
@@ -75,10 +87,16 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add = group.add_argument
     add("-d", "--device", metavar="DEVICE", help="index, or parts of its name: see rtaudio devices")
     add("--device-rate", type=int, metavar="HZ", help="its rate (default: its own)")
-    add("--blocksize", type=int, default=0, metavar="N", help="samples of a block (0: its choice)")
-    add("--latency", default="high", metavar="S", help="low, high or seconds (high)")
+    add("--blocksize", type=int, metavar="N", help="samples of a block (default: its choice)")
+    add("--latency", metavar="S", help="low, high or seconds (high)")
     add_settings(parser)
-    args = parser.parse_intermixed_args(argv)
+    words = list(argv)
+    end = words.index("--") if "--" in words else len(words)
+    args = parser.parse_intermixed_args(words[:end])
+    sources = [args.source, *words[end + 1 :]] if args.source is not None else words[end + 1 :]
+    if len(sources) > 1:
+        raise UsageError(f"{' and '.join(sources)}: one SOURCE at a time")
+    args.source = sources[0] if sources else None
     _check(args)
     return args
 
@@ -93,8 +111,14 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError("--top-db needs the whole recording: it works in rtaudio analyze and plot")
     if not args.headless:
         raise UsageError("there is no window yet: add --headless")
-    if args.device is not None and not microphone:
-        raise UsageError(f"--device is a microphone, and {args.source} is none: leave out one")
+    if args.source == "":
+        raise UsageError("the SOURCE's name is empty")
+    for option in ("device", "device_rate", "blocksize", "latency"):
+        if not microphone and getattr(args, option) is not None:
+            name = option.replace("_", "-")
+            raise UsageError(
+                f"--{name} is for a microphone, and {args.source} is none: leave out one"
+            )
     if microphone and (args.fast or args.play):
         raise UsageError(f"--{'fast' if args.fast else 'play'} is for a file: name one")
     if args.fast and args.play:
@@ -103,11 +127,15 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError("--raw describes standard input: give - as the SOURCE")
     if args.rotate is not None and args.record is None:
         raise UsageError("--rotate needs --record 'take_%Y%m%d_%H%M%S.wav'")
+    if args.rotate is not None and args.rotate < 1:
+        raise UsageError(f"--rotate {args.rotate:g}: a file holds 1 s at least")
     if args.out == "-" and args.json:
         raise UsageError("--json and --out - both write to standard output: leave out one")
     if args.out not in (None, "-"):
         if Path(args.out).suffix not in SUFFIXES:
             raise UsageError(f"--out {args.out}: not one of {', '.join(SUFFIXES)}, or -")
+        if args.source is not None:
+            keep_recordings([args.source], Path(args.out))
         if args.out.endswith(".parquet"):
             need("pyarrow", ".parquet", "parquet")
     if (args.out == "-" or args.json) and sys.stdout is None:
@@ -138,8 +166,8 @@ def _source(args: argparse.Namespace) -> Source:
         return Microphone(
             args.device,
             sr=args.device_rate,
-            blocksize=args.blocksize,
-            latency=_latency(args.latency),
+            blocksize=args.blocksize or 0,
+            latency=_latency(args.latency or "high"),
         )
     except ValueError as error:
         raise UsageError(str(error)) from None
@@ -156,34 +184,59 @@ def _latency(text: str) -> float | str:
 
 
 def _attach(run: Live, args: argparse.Namespace) -> None:
-    """Attach what was asked for; raises `OSError` where it can't be written."""
-    if args.record is not None:
-        from rtaudio.consumers.recorder import Recorder
+    """Attach what was asked for; raises `OSError` where it can't be written, and leaves nothing."""
+    with contextlib.ExitStack() as undo:
+        if args.play:
+            from rtaudio.consumers.player import Player
 
-        rate, channels = run.source.sr, run.source.channels
-        assert run.started_utc is not None
-        try:
-            recorder = Recorder(
-                args.record, rate, channels, rotate_s=args.rotate, start=run.started_utc
-            )
-        except ValueError as error:
-            raise UsageError(f"--record {error}") from None
-        run.attach_blocks("the recording", recorder.take, recorder.flush, recorder.finish)
-    if args.play:
-        from rtaudio.consumers.player import Player
+            player = Player(run.source.sr, run.source.channels)
+            undo.callback(player.finish)
+            run.attach_blocks("playing", player.take, None, player.finish)
+        if args.record is not None:
+            recorder = _recorder(run, args)
+            undo.callback(_remove, recorder)
+            run.attach_blocks("the recording", recorder.take, recorder.flush, recorder.finish)
+        if args.out not in (None, "-"):
+            from rtaudio.consumers.streaming import open_streaming
 
-        player = Player(run.source.sr, run.source.channels)
-        run.attach_blocks("playing", player.take, None, player.finish)
-    if args.out not in (None, "-"):
-        from rtaudio.consumers.streaming import open_streaming
+            writer = open_streaming(Path(args.out), args.features, run.settings)
+            undo.callback(writer.discard)
+            finish = lambda: _finish(writer, run)  # noqa: E731
+            run.attach_frames("the output", writer.take, writer.flush, finish)
+        if args.json or args.out == "-":
+            out = _Stdout(run, args)
+            run.attach_frames("standard output", out.take)
+        if not run.workers:  # the levels alone
+            run.attach_frames("the levels", lambda frames: None)
+        undo.pop_all()
 
-        writer = open_streaming(Path(args.out), args.features, run.settings)
-        run.attach_frames(args.out, writer.take, writer.flush, lambda: writer.finish(run.about()))
-    if args.json or args.out == "-":
-        out = _Stdout(run, args)
-        run.attach_frames("standard output", out.take, out.flush)
-    if not run.workers:  # the levels alone
-        run.attach_frames("the levels", lambda frames: None)
+
+def _recorder(run: Live, args: argparse.Namespace) -> Recorder:
+    from rtaudio.consumers.recorder import Recorder
+
+    rate, channels, start = run.source.sr, run.source.channels, run.started_utc
+    assert start is not None
+    try:
+        return Recorder(args.record, rate, channels, rotate_s=args.rotate, start=start)
+    except ValueError as error:
+        raise UsageError(f"--record {error}") from None
+
+
+def _remove(recorder: Recorder) -> None:
+    """A recording that was not begun leaves nothing."""
+    from rtaudio.sources.gaps_file import gaps_path
+
+    recorder.finish()
+    for path in recorder.paths:
+        path.unlink()
+        gaps_path(path).unlink()
+
+
+def _finish(writer: StreamingWriter, run: Live) -> None:
+    try:
+        writer.finish(run.about())
+    finally:
+        writer.discard()  # of an output that can't be completed, what nobody can read
 
 
 class _Stdout:
@@ -201,19 +254,20 @@ class _Stdout:
     def take(self, frames: Frames) -> None:
         """Write some rows, and flush them: somebody may be waiting for each."""
         try:
-            self._write(frames)
-            sys.stdout.flush()
-        except BrokenPipeError:
+            with _printing:
+                self._write(frames)
+                sys.stdout.flush()
+        except OSError as error:
+            _drop_stdout()
+            if not isinstance(error, BrokenPipeError):
+                raise
             self._run.stop()
             self._write = lambda frames: None
-
-    def flush(self) -> None:
-        """Nothing is held back."""
 
     def _write_json(self, frames: Frames) -> None:
         columns = [getattr(frames, name).tolist() for name in self._names]
         for row in zip(*columns, strict=True):
-            print(_json(dict(zip(self._names, row, strict=True))))
+            sys.stdout.write(_json(dict(zip(self._names, row, strict=True))) + "\n")
 
 
 def _json(values: dict[str, Any]) -> str:
@@ -227,7 +281,8 @@ def _json(values: dict[str, Any]) -> str:
 
 def _tell_both(words: Words, text: str) -> None:
     words.error(text)
-    print(_json({"event": "note", "text": text}), flush=True)
+    with _printing, contextlib.suppress(OSError):  # which ends what writes the rows, there
+        print(_json({"event": "note", "text": text}), flush=True)
 
 
 # --- while it runs ----------------------------------------------------------------------------
@@ -238,23 +293,49 @@ def _listen(run: Live, args: argparse.Namespace, words: Words) -> int:
     from rtaudio.sources.block import SourceError
 
     status = DONE
-    words.say(_what(run))
     try:
-        run.start()
-        said = False
-        while not run.wait(METER_S):
-            words.show(lambda width: _meter(run, width))
-            said = said or _say_priority(run, words)
-    except (KeyboardInterrupt, Terminated) as stopped:
-        status = INTERRUPTED if isinstance(stopped, KeyboardInterrupt) else DONE
+        try:
+            _watch(run, args, words)
+        finally:
+            with _undisturbed():
+                run.close()
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    except Terminated:
+        pass
     except SourceError as error:
         words.error(str(error))
         status = UNREADABLE
-    run.close()
-    failed = [worker for worker in run.workers if worker.error is not None]
     words.clear()
     _sum_up(run, args, words)
+    failed = any(worker.error is not None for worker in run.workers)
     return UNREADABLE if failed else status
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """SIGTERM and SIGHUP, where they come again, change nothing; Ctrl-C does."""
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    if threading.current_thread() is not threading.main_thread():
+        numbers = []
+    found = [(number, signal.signal(number, signal.SIG_IGN)) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in found:
+            signal.signal(number, handler)
+
+
+def _watch(run: Live, args: argparse.Namespace, words: Words) -> None:
+    """Show the level until all is done."""
+    words.say(_what(run))
+    run.start()
+    rows_on_it = (args.json or args.out == "-") and sys.stdout.isatty()
+    said = False
+    while not run.wait(METER_S):
+        if not rows_on_it:
+            words.show(lambda width: _meter(run, width))
+        said = said or _say_priority(run, words)
 
 
 def _say_priority(run: Live, words: Words) -> bool:
@@ -274,11 +355,17 @@ def _what(run: Live) -> str:
     source = run.source
     verb = "listening to" if source.realtime and source.duration_s is None else "reading"
     channels = f"{source.channels} channel{'s' if source.channels > 1 else ''}"
-    return f"{verb} {source.name}: {source.sr} Hz, {channels}"
+    return f"{verb} {_name(run)}: {source.sr} Hz, {channels}"
+
+
+def _name(run: Live) -> str:
+    return run.source.name.removesuffix(":")  # of demo:
 
 
 def _meter(run: Live, width: int) -> str:
-    """Level, time, losses, delay and what is heard, in one line."""
+    """Level, time, losses, delay and what is heard, as far as they fit."""
+    from rich.cells import cell_len
+
     row, stats = run.latest(), run.stats
     if row is None:
         return "no samples yet …"
@@ -290,9 +377,11 @@ def _meter(run: Live, width: int) -> str:
         parts[0] += " CLIP"
     if not math.isnan(stats.age_ms):
         parts.append(f"{stats.age_ms:.0f} ms old")
-    parts.append(f"{run.source.name}, {run.source.sr} Hz")
+    parts.append(f"{_name(run)}, {run.source.sr} Hz")
+    while len(parts) > 1 and cell_len("  ".join(parts)) > width:
+        parts.pop()
     text = "  ".join(parts)
-    bar = min(30, width - len(text) - 2)
+    bar = min(30, width - cell_len(text) - 2)
     if bar < 6:
         return text
     filled = round(bar * min(1.0, max(0.0, 1 + rms / 60)))
@@ -313,7 +402,7 @@ def _sum_up(run: Live, args: argparse.Namespace, words: Words) -> None:
             f"about {stats.host} by the sound system, about {stats.outage} while it was gone"
         )
     seconds = (stats.processed + stats.lost) / sr
-    words.say(f"{run.source.name}: {seconds:.3f} s, {stats.frames} rows; {lost}")
+    words.say(f"{_name(run)}: {seconds:.3f} s, {stats.frames} rows; {lost}")
     if stats.skipped:
         words.error(f"{stats.skipped} rows or samples were skipped by what was too slow for them")
     if args.json and sys.stdout is not None:

@@ -114,19 +114,20 @@ class Worker(Generic[Item]):
         self.error: Exception | None = None
         self._tell = tell
         self._take, self._flush, self._finish = take, flush, finish
-        self.thread = threading.Thread(target=self._run, name=f"rtaudio {name}", daemon=True)
+        self.done = threading.Event()
+        """Set when it has finished."""
+        self._thread = threading.Thread(target=self._run, name=f"rtaudio {name}", daemon=True)
 
     def start(self) -> None:
         """Begin."""
-        self.thread.start()
+        self._thread.start()
 
     def end(self) -> None:
         """Hand over what is queued, finish, and wait for that, but not for ever."""
         self.queue.close()
-        if not self.thread.is_alive() or self.thread is threading.current_thread():
+        if self._thread.ident is None or self._thread is threading.current_thread():
             return
-        self.thread.join(END_S)
-        if self.thread.is_alive() and self.error is None:
+        if not self.done.wait(END_S) and self.error is None:
             self.error = TimeoutError(f"left behind after {END_S:g} s")
             self._tell(f"{self.name} does not end: {self.error}")
 
@@ -140,6 +141,7 @@ class Worker(Generic[Item]):
                 if self.error is None:
                     self.error = error
                     self._tell(f"{self.name} has ended: {_why(error)}")
+        self.done.set()
 
     def _work(self) -> None:
         flushed = time.monotonic()

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from rtaudio.recordings import analyze as analyze
     from rtaudio.sources.array import ArraySource as ArraySource
     from rtaudio.sources.block import Block as Block
-    from rtaudio.sources.block import SourceError as SourceError
     from rtaudio.sources.block import Gap as Gap
+    from rtaudio.sources.block import SourceError as SourceError
     from rtaudio.sources.file import FileSource as FileSource
     from rtaudio.sources.microphone import Microphone as Microphone
     from rtaudio.sources.microphone import MicrophoneStats as MicrophoneStats

@@ -16,28 +16,41 @@ STANDARD = sys.stdlib_module_names | {"__future__"}
 # Room (longest prefix wins) → what it may import besides itself and the standard library.
 ROOMS = {
     "rtaudio.analysis": {"numpy", "scipy", "numba", "rocket_fft", "soxr"},
-    "rtaudio.sources": {"numpy", "soundfile"},
-    "rtaudio.consumers": {"numpy", "pyarrow", "rtaudio.analysis"},
-    "rtaudio.pipeline": {"numpy", "rtaudio", "rtaudio.analysis", "rtaudio.sources"},
+    "rtaudio.capture": {"numpy"},
+    "rtaudio.capture.__main__": {"rtaudio.capture", "sounddevice"},
+    "rtaudio.capture.play": {"sounddevice"},
+    "rtaudio.sources": {"numpy", "soundfile", "rtaudio.capture"},
+    "rtaudio.consumers": {
+        *("numpy", "pyarrow", "rtaudio", "rtaudio.analysis", "rtaudio.sources"),
+        "rtaudio.capture",
+    },
+    "rtaudio.recordings": {"numpy", "rtaudio", "rtaudio.analysis", "rtaudio.sources"},
+    "rtaudio.pipeline": {
+        *("rtaudio", "rtaudio.analysis", "rtaudio.sources", "rtaudio.consumers"),
+        "rtaudio.recordings",
+    },
     "rtaudio.figures": {
         *("numpy", "scipy", "matplotlib", "rtaudio.analysis", "rtaudio.consumers"),
-        *("rtaudio.pipeline", "rtaudio.sources"),
+        *("rtaudio.recordings", "rtaudio.sources"),
     },
     "rtaudio.batch": {
         "rtaudio.analysis",
         "rtaudio.sources",
         "rtaudio.consumers",
-        "rtaudio.pipeline",
+        "rtaudio.recordings",
     },
-    "rtaudio.words": {"numba", "rich", "rtaudio.analysis", "rtaudio.batch", "rtaudio.pipeline"},
+    "rtaudio.words": {"numba", "rich", "rtaudio.analysis", "rtaudio.batch", "rtaudio.recordings"},
     "rtaudio.cli": {
         *("rtaudio", "rtaudio.analysis", "rtaudio.sources", "rtaudio.consumers"),
-        *("rtaudio.pipeline", "rtaudio.batch", "rtaudio.figures", "rtaudio.words"),
-        *("rtaudio.doctor", "rich"),
+        *("rtaudio.pipeline", "rtaudio.recordings", "rtaudio.batch", "rtaudio.figures"),
+        *("rtaudio.capture", "rtaudio.words", "rtaudio.doctor", "rich"),
     },
     "rtaudio.doctor": {"rtaudio", "rtaudio.sources"},
     "rtaudio.__main__": {"rtaudio.cli"},
-    "rtaudio": {"rtaudio.analysis", "rtaudio.sources", "rtaudio.pipeline"},
+    "rtaudio": {
+        *("rtaudio.analysis", "rtaudio.sources", "rtaudio.recordings", "rtaudio.pipeline"),
+        "rtaudio.capture",
+    },
 }
 # A Features saves itself; that one import points up, and runs at the call.
 UPWARD = {("rtaudio.analysis.frames", "rtaudio.consumers")}

@@ -337,9 +337,8 @@ class FakeStream:
         self._host, self._raw = host, raw
         self._callback, self._finished = callback, finished_callback
         self._blocksize = blocksize
-        self._random = random.Random(script.seed)
+        self._random = random.Random(script.seed)  # noqa: S311 - faults, no secrets
         self._ours = devices[device]["name"] == host.NAME
-        self._opened_at = math.nan
         self._passed: set[int] = set()  # faults that have struck
         self._next = 0  # number of the next sample
         self._called = 0  # when the last callback came

@@ -191,7 +191,7 @@ def start_python(
     if root not in (*site.getsitepackages(), site.getusersitepackages()):  # not installed
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (root, os.getenv("PYTHONPATH"))))
     try:
-        return subprocess.Popen(
+        return subprocess.Popen(  # noqa: S603 - the user's own Python
             [python, "-P", "-m", *arguments],
             stdin=subprocess.PIPE,
             env=environment,

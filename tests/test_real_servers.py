@@ -11,7 +11,15 @@ import time
 import numpy as np
 import pytest
 import soundfile
-from servers import Jack, Pulse, alsa_file, counter_errors, jack_counter, wait_for
+from servers import (
+    Jack,
+    Pulse,
+    alsa_file,
+    counter_errors,
+    jack_counter,
+    private_env,
+    wait_for,
+)
 
 import rtaudio
 from rtaudio import Microphone
@@ -247,3 +255,30 @@ def pieces(listener):
             gap = next(gaps, None)
         position += lost + len(part)
         yield part, lost
+
+
+def test_a_file_is_heard_while_it_is_analyzed(tmp_path, use):
+    chance = np.random.default_rng(4)
+    song = chance.uniform(-0.5, 0.5, (2 * 48000, 2)).astype(np.float32)
+    soundfile.write(tmp_path / "song.wav", song, 48000, subtype="FLOAT")
+    with Pulse(tmp_path) as pulse:
+        use(pulse.env)
+        with Listener(device="rtmon", channels=2, sr=48000) as listener:
+            command = [*CLI, *"live song.wav --headless --play -o song.npz".split()]
+            subprocess.run(command, cwd=tmp_path, check=True, timeout=60)
+            listener.hear(0.5)
+    heard = listener.samples
+    begin = int(np.flatnonzero(np.abs(heard).sum(axis=1))[0])
+    np.testing.assert_array_equal(heard[begin : begin + len(song)], song)
+    with np.load(tmp_path / "song.npz") as rows:
+        assert len(rows["mfcc"]) == 1 + len(song) // 512
+
+
+def test_where_nothing_can_be_played(tmp_path):
+    soundfile.write(tmp_path / "song.wav", np.zeros(48000), 48000)
+    command = [*CLI, *"live song.wav --headless --play -o song.npz".split()]
+    done = subprocess.run(command, cwd=tmp_path, env=private_env(), capture_output=True, text=True)
+    assert done.returncode == 3
+    assert "nothing can be played" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["song.wav"]

@@ -13,6 +13,7 @@ import threading
 from typing import Any
 
 AHEAD_S = 0.2  # how much is in hand before it begins, against a source that stutters
+AFTER_S = 0.2  # of silence, so that the end is heard
 MOST_S = 1.0  # more is thrown away: the source's clock is faster than the device's
 
 
@@ -52,10 +53,14 @@ def main() -> None:
     width = 4 * channels
     buffer = _Buffer(round(MOST_S * sr) * width)
     played = threading.Event()
+    silence = 0
 
     def callback(outdata: Any, frames: int, time: Any, status: Any) -> None:  # noqa: ARG001
+        nonlocal silence
         if not buffer.fill(outdata) and buffer.ended:
-            played.set()
+            silence += frames
+            if silence > (stream.latency + AFTER_S) * sr:
+                played.set()
 
     try:
         import sounddevice
@@ -78,7 +83,7 @@ def main() -> None:
     buffer.ended = True
     if not begun:
         stream.start()
-    played.wait(5)
+    played.wait(MOST_S + stream.latency + 5)  # for ever, with a dead server
     os._exit(0)
 
 

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import json
 import os
 import platform
+import sys
+import threading
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PACKAGES = (
     *("rtaudio", "numpy", "scipy", "numba", "rocket-fft", "soxr", "soundfile", "librosa"),
-    *("kaldi-native-fbank", "essentia", "torch"),
+    *("sounddevice", "kaldi-native-fbank", "essentia", "torch", "rtmixer"),
 )
 
 
@@ -34,6 +41,39 @@ def machine() -> dict[str, Any]:
         "system": platform.platform(),
         "versions": versions,
     }
+
+
+def from_tests(name: str) -> Any:
+    """A module of the folder tests/, which is no package: the sound servers, the fault scripts."""
+    folder = str(Path(__file__).parents[1] / "tests")
+    if folder not in sys.path:
+        sys.path.append(folder)
+    return importlib.import_module(name)
+
+
+@contextmanager
+def spinning(on: bool = True) -> Iterator[None]:
+    """Beside one thread of pure Python that never waits."""
+    over = not on
+
+    def spin() -> None:
+        count = 0
+        while not over:
+            count += 1
+
+    thread = threading.Thread(target=spin)
+    thread.start()
+    try:
+        yield
+    finally:
+        over = True
+        thread.join()
+
+
+def rss_mb() -> float:
+    """What this process has in memory, in MB."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def show(title: str, rows: list[dict[str, Any]], as_json: bool) -> None:

@@ -253,7 +253,7 @@ def test_at_real_pace_a_gap_takes_its_time(tmp_path):
     np.testing.assert_allclose(starts, starts[0], atol=1e-9)
 
 
-def test_what_no_gap_accounts_for_was_lost_by_the_host(tmp_path):
+def test_what_was_not_handed_over_is_dropped_and_a_loss_without_cause_the_hosts(tmp_path):
     y = NOISE[:100]
     blocks = [
         Block(y, 50),  # the recorder came later
@@ -262,7 +262,7 @@ def test_what_no_gap_accounts_for_was_lost_by_the_host(tmp_path):
     ]
     (path,) = record(tmp_path / "take.wav", blocks)
     assert read_gaps(gaps_path(path), None) == [
-        *(Gap(0, 50, "host", 0), Gap(150, 10, "host", 0)),
+        *(Gap(0, 50, "dropped", 0), Gap(150, 10, "host", 0)),
         *(Gap(260, 10, "host", 0), Gap(270, 20, "dropped", 0)),
     ]
     recorder = Recorder(str(tmp_path / "other.wav"), SR, 3, start=START)

@@ -71,19 +71,25 @@ class Recorder:
     def take(self, block: Block) -> None:
         """Write a block, and zeros for what was lost before it.
 
-        ``block.samples`` is used at the call alone. What no gap accounts for is listed as lost by
-        the host. Raises `ValueError` for a block that begins before the end of the last one.
+        ``block.samples`` is used at the call alone. Blocks that were not handed over, since the
+        disk was too slow for them, are listed as dropped, and a loss without a cause as the
+        host's. Raises `ValueError` for a block that begins before the end of the last one.
         """
         if self._file is None:
             return
         position = self._first + self._file.length
-        untold = block.first_sample - position - sum(gap.length for gap in block.gaps)
-        if untold < 0:
+        untold = block.lost - sum(gap.length for gap in block.gaps)
+        skipped = block.first_sample - block.lost - position
+        if skipped < 0:
             raise ValueError(
                 f"{block.first_sample=} and its gaps begin before the end of the last ({position})"
             )
         with self._or_end():
-            for gap in (Gap(position, untold, "host", 0), *block.gaps):
+            for gap in (
+                Gap(position, skipped, "dropped", 0),
+                Gap(position + skipped, untold, "host", 0),
+                *block.gaps,
+            ):
                 for file, some in self._files(gap.length):
                     file.lose(some.stop - some.start, gap.cause, gap.uncertainty)
             for file, some in self._files(len(block.samples)):

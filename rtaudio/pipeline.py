@@ -242,7 +242,9 @@ class Live:
         if not self._begun:
             self._end()
         else:
-            self._done.wait(STOP_S)
+            before = -1
+            while not self._done.wait(STOP_S) and before != self._position:
+                before = self._position  # it still works off what was captured
             with self._turn:  # a source that does not return is left behind
                 self._end()
         for worker in self.workers:

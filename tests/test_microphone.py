@@ -327,3 +327,18 @@ def test_the_numbers_of_samples():
     samples = ((ks - CYCLE // 2) / (CYCLE // 2)).astype(np.float32)
     np.testing.assert_array_equal(numbers(samples), ks)
     assert hidden(Script()) < 256
+
+
+def test_leaving_in_an_outage_leaves_nothing_running():
+    host = FakeHost(Script(faults=(Fault(2, "unplug", seconds=3),)), VirtualClock())
+    captures = []
+    capture = host.capture
+    host.capture = lambda request: captures.append(capture(request)) or captures[-1]
+    with Microphone(host=host, tell=lambda text: None) as mic:
+        blocks = iter(mic)
+        for block in blocks:
+            if not len(block):
+                break
+        blocks.close()
+    assert len(captures) > 1
+    assert all(capture.failed for capture in captures)  # ended

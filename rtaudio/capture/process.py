@@ -42,6 +42,7 @@ class CaptureProcess:
         """Why it could not open the device, or that it ended."""
         self.ring: RingReader | None = None
         self._heard = b""
+        self._over = False
         self._memory_fd = _shared_memory()
         self._bell, theirs = socket.socketpair()
         self._errors, errors = os.pipe()
@@ -78,6 +79,8 @@ class CaptureProcess:
 
         Lets the GIL go once. Raises nothing: what went wrong is in ``failed``.
         """
+        if self._over:
+            return
         try:
             heard = os.read(self._bell.fileno(), 1 << 16)
         except BlockingIOError:  # no bell: it may have been lost
@@ -121,6 +124,10 @@ class CaptureProcess:
 
     def end(self) -> None:
         """End the process, whatever state it is in. What it delivered can still be read."""
+        if self._over:
+            return
+        self._over = True
+        self.failed = self.failed or "the capture was ended"
         self._process.kill()
         with contextlib.suppress(subprocess.TimeoutExpired):  # stuck in the kernel
             self._process.wait(1)

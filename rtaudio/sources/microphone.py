@@ -264,15 +264,18 @@ class Microphone:
         began = self._host.now_ns()
         try:
             capture = self._host.capture(self._request)
-            while capture.opened is None and capture.failed is None:
-                capture.wait()
-                if self._host.now_ns() - began > OPENING_S * 1e9:
-                    capture.failed = "the sound system does not answer: is its server hung?"
         except DeviceError as error:
             raise SourceError(str(error)) from None
-        if capture.opened is None:
+        try:
+            while capture.opened is None:
+                if capture.failed is not None:
+                    raise SourceError(capture.failed)
+                if self._host.now_ns() - began > OPENING_S * 1e9:
+                    raise SourceError("the sound system does not answer: is its server hung?")
+                capture.wait()
+        except BaseException:
             capture.end()
-            raise SourceError(capture.failed)
+            raise
         self._stream = _Stream(capture, self._host.now_ns(), None)
         self.opened = opened = capture.opened
         self.name = f"{opened.device} ({opened.hostapi})"
@@ -375,26 +378,30 @@ class Microphone:
         except DeviceError:
             return None
         stream = None
-        while not self._stopping:
-            capture.wait()
-            now = self._host.now_ns()
-            if capture.opened is None:
-                if capture.failed is not None or now - began > REOPENING_S * 1e9:
+        try:
+            while not self._stopping:
+                capture.wait()
+                now = self._host.now_ns()
+                if capture.opened is not None:
+                    stream = stream or _Stream(capture, now, outage)
+                    stream.look(now)
+                    if stream.timeline.ready:
+                        return stream
+                    if stream.why_over(now):
+                        break
+                elif capture.failed is not None or now - began > REOPENING_S * 1e9:
                     break
-            else:
-                stream = stream or _Stream(capture, now, outage)
-                stream.look(now)
-                if stream.timeline.ready:
-                    return stream
-                if stream.why_over(now):
-                    break
-            if stream is None or not stream.begun:
-                yield from self._lasting(outage)
+                if stream is None or not stream.begun:
+                    yield from self._lasting(outage)
+        except BaseException:
+            capture.end()
+            raise
         capture.end()
-        if stream is not None:  # what little it delivered is not lost
-            stream.look(self._host.now_ns())
-            stream.timeline.end()
-        return stream if stream is not None and stream.timeline.ready else None
+        if stream is None:
+            return None
+        stream.look(self._host.now_ns())
+        stream.timeline.end()
+        return stream if stream.timeline.ready else None  # what little it delivered is not lost
 
     def _lasting(self, outage: _Outage, kept_back_s: float = KEPT_BACK_S) -> Iterator[Block]:
         """Tell how much is missing by now, but for what the next samples may show to be less."""

@@ -89,6 +89,9 @@ def _drop_stdout() -> None:
 
 
 def _terminate(signum: int, frame: object) -> NoReturn:  # noqa: ARG001
+    for name in ("SIGTERM", "SIGHUP"):  # again would end the closing of the outputs
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     raise Terminated
 
 

@@ -6,7 +6,6 @@ import contextlib
 import json
 import math
 import re
-import signal
 import sys
 import threading
 from dataclasses import asdict
@@ -26,7 +25,7 @@ from rtaudio.words import Words, clock
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from rtaudio.analysis.frames import Frames
     from rtaudio.consumers.recorder import Recorder
@@ -297,8 +296,7 @@ def _listen(run: Live, args: argparse.Namespace, words: Words) -> int:
         try:
             _watch(run, args, words)
         finally:
-            with _undisturbed():
-                run.close()
+            run.close()
     except KeyboardInterrupt:
         status = INTERRUPTED
     except Terminated:
@@ -310,20 +308,6 @@ def _listen(run: Live, args: argparse.Namespace, words: Words) -> int:
     _sum_up(run, args, words)
     failed = any(worker.error is not None for worker in run.workers)
     return UNREADABLE if failed else status
-
-
-@contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
-    """SIGTERM and SIGHUP, where they come again, change nothing; Ctrl-C does."""
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    if threading.current_thread() is not threading.main_thread():
-        numbers = []
-    found = [(number, signal.signal(number, signal.SIG_IGN)) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in found:
-            signal.signal(number, handler)
 
 
 def _watch(run: Live, args: argparse.Namespace, words: Words) -> None:

@@ -111,7 +111,7 @@ class Worker(Generic[Item]):
     ) -> None:
         self.name = name
         self.queue = queue
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         self._tell = tell
         self._take, self._flush, self._finish = take, flush, finish
         self.done = threading.Event()
@@ -136,7 +136,7 @@ class Worker(Generic[Item]):
             try:
                 if step is not None:
                     step()
-            except Exception as error:  # noqa: BLE001 - whatever it is, the capture goes on
+            except BaseException as error:  # noqa: BLE001 - whatever it is, the capture goes on
                 self.queue.close()
                 if self.error is None:
                     self.error = error
@@ -154,7 +154,7 @@ class Worker(Generic[Item]):
                 flushed = time.monotonic()
 
 
-def _why(error: Exception) -> str:
+def _why(error: BaseException) -> str:
     """What went wrong, in the user's words where the system refused something."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror

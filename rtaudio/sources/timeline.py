@@ -118,7 +118,7 @@ class Timeline:
         if self._anchor is None:
             self._anchor = (record.first + record.length, float(record.clock_ns))
             if record.age_ns >= 0:
-                self._offset = record.length * self._step - record.age_ns
+                self._offset = min(0.0, record.length * self._step - record.age_ns)
         self._largest = max(self._largest, record.length)
         late = record.clock_ns - self.time_of(record.first + record.length + self.host)
         if self._held:
@@ -262,12 +262,7 @@ class Timeline:
         late = sorted(self._window)
         self._lateness.append(late[len(late) * 9 // 10])
         self._usual = median(self._lateness)
-        ages = sorted(self._ages)
-        self.adc = (
-            len(ages) > 0.9 * len(late)
-            and ages[len(ages) * 9 // 10] - ages[len(ages) // 10] < 20 * MS
-        )
-        self._offset = median(ages) if self.adc else 0.0
+        self._use_ages()
         noise = LATE_NS / 2 + 2 * self._noise + self._rate_slack()
         rising = self._earliest if self._earliest > noise else 0.0
         before, self._rising = self._rising, (rising, self._earliest_at)
@@ -285,6 +280,15 @@ class Timeline:
             self._first_point = self._first_point or self._points[0]
             self._fit()
         self._begin_window(now + max(WINDOW_NS, 2 * self._longest_wait))
+
+    def _use_ages(self) -> None:
+        """Take the device's word for when a sample was captured, where it makes sense."""
+        ages = sorted(self._ages)
+        known = len(ages) > 0.9 * len(self._window)
+        # No sample is captured after it could have come, and the device's clock is a clock.
+        self.adc = known and median(ages) < LATE_NS / 10
+        self.adc = self.adc and ages[len(ages) * 9 // 10] - ages[len(ages) // 10] < 20 * MS
+        self._offset = min(0.0, median(ages)) if self.adc else 0.0
 
     def _insert_loss(self, late: float) -> None:
         """Put a loss, too small to be seen at once, before the newest block."""

@@ -29,7 +29,8 @@ SMALL = Settings(n_fft=64, hop_length=20, n_mels=8, n_mfcc=4)
 class Told:
     """A source as a user writes one: blocks as they are told, as fast as they are taken.
 
-    In place of a block, an exception is raised and a function is called.
+    In place of a block, an exception is raised and a function is called. A block's samples are
+    lent until the next one is asked for.
     """
 
     name, channels, duration_s = "what is told", 1, None
@@ -54,7 +55,9 @@ class Told:
                 what()
                 continue
             self.handed += 1
-            yield what
+            lent = what.copy()
+            yield lent
+            lent.samples[:] = np.nan
 
 
 def blocks(samples, size):
@@ -337,7 +340,7 @@ def test_a_slow_consumer_does_not_hold_up_the_others_behind_a_clock():
     assert run.stats.skipped > 900
 
 
-def test_each_consumer_gets_every_row_of_its_own_and_an_exception_ends_one_alone(song):
+def test_each_consumer_gets_every_row_of_its_own_and_an_exception_ends_one_alone():
     said, first, last = [], [], []
 
     def spoil(frames):
@@ -355,9 +358,10 @@ def test_each_consumer_gets_every_row_of_its_own_and_an_exception_ends_one_alone
         sys.exit("enough")
 
     consumers = [spoil, fail, last.append, fail_silently, leave]
-    with rtaudio.live(song, realtime=False, consumers=consumers, tell=said.append) as run:
+    source = Told(*blocks(MANY, 100))  # more than a queue holds
+    with rtaudio.live(source, SMALL, consumers=consumers, tell=said.append) as run:
         run.wait()
-    expected = rtaudio.analyze(song, features=FEATURES)
+    expected = rtaudio.analyze(MANY, SMALL, sr=1000, features=FEATURES)
     assert_rows(first, expected)
     assert_rows(last, expected)
     assert sorted(said) == [
@@ -399,21 +403,24 @@ def test_what_ended_by_an_exception_is_finished_too(song):
     assert said == ["it has ended: ValueError: first"]
 
 
-def test_a_consumer_that_never_returns_does_not_hold_the_end(song, monkeypatch):
+def test_a_consumer_that_never_returns_does_not_hold_the_end(monkeypatch):
+    """Nor does the full queue before it, behind which the source waits."""
     monkeypatch.setattr(worker, "END_S", 0.1)
     said, never, other = [], threading.Event(), []
 
     def hang(frames):
         never.wait()
 
-    with rtaudio.live(
-        song, realtime=False, consumers=[hang, other.append], tell=said.append
-    ) as run:
-        wait_for(lambda: other and run.stats.frames, "row")
+    source = Told(*blocks(MANY, 100))
+    run = rtaudio.live(source, SMALL, consumers=[hang, other.append], tell=said.append)
+    with run:
+        wait_for(lambda: run.stats.frames > 490, "full queue")
         assert run.wait(0.05) is False
         assert said == []
     assert said == ["hang does not end: left behind after 0.1 s"]
     assert isinstance(run.workers[0].error, TimeoutError)
+    assert len(joined(other)["row"]) == run.stats.frames
+    assert source.left == 1
     never.set()
 
 

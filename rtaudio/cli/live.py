@@ -8,6 +8,7 @@ import math
 import re
 import sys
 import threading
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 METER_S = 0.1
+GONE_S = 1.0  # no samples for so long are shown
 _printing = threading.Lock()  # rows and notes come from several threads, each line whole
 
 
@@ -353,20 +355,24 @@ def _meter(run: Live, width: int) -> str:
     row, stats = run.latest(), run.stats
     if row is None:
         return "no samples yet …"
+    since_s = time.perf_counter() - float(row.captured[0])
+    gone = since_s > GONE_S
     rms, peak = (20 * math.log10(max(float(x[0]), 1e-6)) for x in (row.rms, row.peak))
     seconds = (stats.processed + stats.lost) / run.source.sr
     lost = f"lost {stats.lost / run.source.sr:.2f} s" if stats.lost else "nothing lost"
     parts = [f"{rms:6.1f} dBFS", clock(seconds), lost]
-    if peak > -0.01:
+    if gone:
+        parts[0] = f"no samples for {since_s:.0f} s"
+    elif peak > -0.01:
         parts[0] += " CLIP"
-    if not math.isnan(stats.age_ms):
-        parts.append(f"{stats.age_ms:.0f} ms old")
+    if not (gone or math.isnan(stats.age_ms)):
+        parts.append(f"delay {stats.age_ms:.0f} ms")
     parts.append(f"{_name(run)}, {run.source.sr} Hz")
     while len(parts) > 1 and cell_len("  ".join(parts)) > width:
         parts.pop()
     text = "  ".join(parts)
     bar = min(30, width - cell_len(text) - 2)
-    if bar < 6:
+    if bar < 6 or gone:
         return text
     filled = round(bar * min(1.0, max(0.0, 1 + rms / 60)))
     return f"{'#' * filled:-<{bar}}  {text}"

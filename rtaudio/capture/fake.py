@@ -488,7 +488,8 @@ class FakeCapture:
             self._clock.advance(WAIT_S, lambda: self._rung)
 
     def end(self) -> None:
-        """End the capture."""
-        self.failed = self.failed or "ended"
+        """End the capture. What it delivered can still be read."""
+        self.failed = self.failed or "the capture was ended"
         if self._stream is not None:
             self._stream.active = False
+            self._stream = None  # which knows this capture

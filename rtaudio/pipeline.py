@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from rtaudio.analysis.analyzer import Analyzer
 from rtaudio.analysis.frames import Frames
 from rtaudio.analysis.settings import Settings
@@ -510,6 +512,8 @@ def live(
     """
     if duration_s is not None and not duration_s > 0:
         raise ValueError(f"duration_s={duration_s} is not above 0")
+    if isinstance(source, np.ndarray):
+        raise ValueError("samples have no rate: live(rtaudio.ArraySource(y, sr)), or analyze(y)")
     opened = Microphone() if source is None else open_source(source, realtime=realtime)
     settings = replace(settings or Settings(), **overrides)
     return Live(opened, settings, consumers=consumers, duration_s=duration_s, tell=tell)

@@ -29,11 +29,11 @@ class Words:
     def say(self, text: str) -> None:
         """Say what went well, unless quiet."""
         if not self._quiet:
-            self._put(f"{_one_line(text)}\n", shown=False)
+            self._put(f"{one_line(text)}\n", shown=False)
 
     def error(self, text: str) -> None:
         """Say what went wrong, in one line."""
-        self._put(f"rtaudio: {_one_line(text)}\n", shown=False)
+        self._put(f"rtaudio: {one_line(text)}\n", shown=False)
 
     def show(self, line: Callable[[int], str]) -> None:
         """Show one line, made for the terminal's width, over the last one; on a terminal alone."""
@@ -149,7 +149,7 @@ def _columns() -> int:
         return 80
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     """Without what moves the cursor: the name of a file or a device may hold anything."""
     return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", "?", text)
 
@@ -158,7 +158,7 @@ def _fitted(text: str, width: int) -> str:
     """As much of ``text`` as fits into one line."""
     from rich.cells import cell_len, set_cell_size
 
-    text = _one_line(text)
+    text = one_line(text)
     return text if cell_len(text) <= width else set_cell_size(text, width)
 
 

@@ -156,7 +156,7 @@ class Jack(_Server):
             # ("Too many servers already active": with no jackd running, rm /dev/shm/jack*.)
             self.start()
             end(self.process)
-            for left in Path("/dev/shm").glob(f"jack*_{self.name}_*"):  # noqa: S108 - of clients
+            for left in Path("/dev/shm").glob(f"jack*_{self.name}_*"):
                 left.unlink(missing_ok=True)
 
     def _answers(self):

@@ -715,3 +715,8 @@ def test_the_switch_interval_is_short_until_the_last_has_ended(first):
     assert sys.getswitchinterval() == pytest.approx(0.0005)
     runs.pop().close()
     assert sys.getswitchinterval() == before
+
+
+def test_samples_without_a_rate():
+    with pytest.raises(ValueError, match="samples have no rate"):
+        rtaudio.live(np.zeros(100, np.float32))

@@ -173,7 +173,7 @@ def test_the_counter_ends_with_its_server(tmp_path):
         jack.kill()
         wait_for(lambda: state(player) in ("Z", None), "end of the player")
     assert children() == before
-    assert not list(Path("/dev/shm").glob(f"*{jack.name}*"))  # noqa: S108
+    assert not list(Path("/dev/shm").glob(f"*{jack.name}*"))
 
 
 def children():

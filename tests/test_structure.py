@@ -26,7 +26,7 @@ ROOMS = {
     },
     "rtaudio.recordings": {"numpy", "rtaudio", "rtaudio.analysis", "rtaudio.sources"},
     "rtaudio.pipeline": {
-        *("rtaudio", "rtaudio.analysis", "rtaudio.sources", "rtaudio.consumers"),
+        *("numpy", "rtaudio", "rtaudio.analysis", "rtaudio.sources", "rtaudio.consumers"),
         "rtaudio.recordings",
     },
     "rtaudio.figures": {

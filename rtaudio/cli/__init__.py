@@ -89,9 +89,10 @@ def _drop_stdout() -> None:
 
 
 def _terminate(signum: int, frame: object) -> NoReturn:  # noqa: ARG001
-    for name in ("SIGTERM", "SIGHUP"):  # again would end the closing of the outputs
+    # Again, they would end the closing of the outputs. SIG_IGN would be told as a race, here.
+    for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+            signal.signal(getattr(signal, name), lambda signum, frame: None)
     raise Terminated
 
 

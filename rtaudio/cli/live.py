@@ -22,7 +22,7 @@ from rtaudio.cli.options import (
     new_parser,
     settings_of,
 )
-from rtaudio.words import Words, clock
+from rtaudio.words import Words, clock, one_line
 
 if TYPE_CHECKING:
     import argparse
@@ -163,7 +163,10 @@ def _source(args: argparse.Namespace) -> Source:
 
     try:
         if args.source is not None:
-            return open_source(args.source, realtime=not args.fast, raw=args.raw)
+            source = open_source(args.source, realtime=not args.fast, raw=args.raw)
+            if args.source.startswith("demo:"):  # a signal is as long as is asked for
+                source.duration_s = args.duration or source.duration_s
+            return source
         return Microphone(
             args.device,
             sr=args.device_rate,
@@ -345,7 +348,7 @@ def _what(run: Live) -> str:
 
 
 def _name(run: Live) -> str:
-    return run.source.name.removesuffix(":")  # of demo:
+    return one_line(run.source.name.removesuffix(":"))  # of demo:
 
 
 def _meter(run: Live, width: int) -> str:

@@ -23,7 +23,7 @@ def open_source(
         return spec
     name = fspath(spec)
     if name == "-":
-        return _stdin(raw)
+        return _stdin(raw, realtime)
     if raw is not None:
         raise ValueError(f"--raw describes standard input: give - instead of {name}")
     if name.startswith("demo:"):
@@ -39,11 +39,11 @@ def open_source(
     return FileSource(name, realtime=realtime)
 
 
-def _stdin(raw: str | None) -> Source:
+def _stdin(raw: str | None, realtime: bool) -> Source:
     if raw is None:
         from rtaudio.sources.file import StdinFileSource
 
-        return StdinFileSource()
+        return StdinFileSource(realtime)
     from rtaudio.sources.raw import RawFormat, RawStdinSource
 
     return RawStdinSource(RawFormat.parse(raw))

@@ -161,12 +161,15 @@ class _Forward(soundfile.SoundFile):  # type: ignore[misc]
 class StdinFileSource(FileSource):
     """A recording on standard input: WAV, AIFF, AU, W64, Ogg, whatever needs no seeking."""
 
-    _mend = "a pipe must hold WAV: ffmpeg -i FILE -f wav - | rtaudio analyze -"
+    _mend = "a pipe must hold WAV: ffmpeg -i FILE -f wav - | rtaudio …"
 
-    def __init__(self) -> None:
+    def __init__(self, soon: bool = False) -> None:
+        """``soon``: in blocks as short as a microphone's, since it may come as slowly."""
         self.name = "standard input"
         check_stdin()
         self._open(sys.stdin.fileno(), realtime=False, blocksize=None)
+        if soon:
+            self._blocksize = realtime_blocksize(self.sr)
 
 
 def check_stdin() -> None:
@@ -175,7 +178,7 @@ def check_stdin() -> None:
         raise SourceError("standard input is closed: name a recording, or pipe one in")
     if sys.stdin.isatty():
         raise SourceError(
-            "standard input is the terminal: pipe a recording in (… | rtaudio analyze -)"
+            "standard input is the terminal: pipe a recording in (ffmpeg … | rtaudio …)"
         )
 
 

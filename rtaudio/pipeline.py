@@ -93,7 +93,8 @@ class Live:
         self.source = source
         self.settings = settings
         """With the rate of the source, once it is open."""
-        self.tell = tell or logging.getLogger("rtaudio").warning
+        own = source.tell if isinstance(source, Microphone) else _logger.warning
+        self._tell = tell or own
         self.workers: list[Worker[Any]] = []
         self.started_utc: datetime | None = None
         """When sample 0 was captured, or read."""
@@ -145,10 +146,11 @@ class Live:
         take: Callable[[Frames], None],
         flush: Callable[[], None] | None = None,
         finish: Callable[[], None] | None = None,
+        end_s: float | None = 30.0,
     ) -> Worker[Frames]:
         """Hand every row to ``take``, as frames of its own; see `Worker`. Before `start`."""
         queue = self._rows_queue()
-        worker = Worker(name, queue, self.tell, take, flush, finish)
+        worker = Worker(name, queue, self.tell, take, flush, finish, end_s)
         self.workers.append(worker)
         return worker
 
@@ -158,13 +160,14 @@ class Live:
         take: Callable[[Block], None],
         flush: Callable[[], None] | None = None,
         finish: Callable[[], None] | None = None,
+        end_s: float | None = 30.0,
     ) -> Worker[Block]:
         """Hand every block to ``take``, as the source delivered it. Before `start`."""
         self.open()
         capacity = int(QUEUE_S * self.source.sr)
         queue: BoundedQueue[Block] = BoundedQueue(capacity, skip=self.source.realtime)
         self._on_blocks.append(queue)
-        worker = Worker(name, queue, self.tell, take, flush, finish)
+        worker = Worker(name, queue, self.tell, take, flush, finish, end_s)
         self.workers.append(worker)
         return worker
 
@@ -208,6 +211,13 @@ class Live:
         except Exception:
             if kind is None:
                 raise
+
+    def tell(self, text: str) -> None:
+        """Tell what a user should know; what fails in that stops nothing."""
+        try:
+            self._tell(text)
+        except Exception:  # the user's own function
+            _logger.exception("%s", text)
 
     def stop(self) -> None:
         """End soon: what was captured is still processed. May be called by any thread."""
@@ -297,14 +307,19 @@ class Live:
     def stats(self) -> LiveStats:
         """The books so far. May be called by any thread."""
         microphone = self.source.stats if isinstance(self.source, Microphone) else None
-        read = self._processed + self._lost["dropped"]
+        lost = dict(self._lost)
+        delivered = self._processed + lost["dropped"]
+        if microphone is not None:
+            delivered = microphone.delivered - self._beyond
+            if self._ended:  # what was captured and never taken
+                lost["dropped"] = delivered - self._processed
         queues = self._queues()
         if not self._iterated and self._rows is not None:
             queues.remove(self._rows)
         return LiveStats(
-            delivered=read if microphone is None else microphone.delivered - self._beyond,
+            delivered=delivered,
             processed=self._processed,
-            **self._lost,
+            **lost,
             frames=self._frames,
             skipped=sum(queue.skipped for queue in queues),
             invalid=self._analyzer.invalid if self._opened else 0,
@@ -328,7 +343,7 @@ class Live:
             "delivered": stats.delivered,
             "processed": stats.processed,
             "lost": stats.lost,
-            **self._lost,
+            **{cause: getattr(stats, cause) for cause in CAUSES},
             "frames": stats.frames,
             "invalid": stats.invalid,
             "notes": list(self.source.notes),
@@ -350,7 +365,10 @@ class Live:
             self._error = error
         finally:
             with self._turn:
-                self._end()
+                try:
+                    self._end()
+                except Exception as error:  # noqa: BLE001 - likewise
+                    self._error = self._error or error
             self._done.set()
 
     def _within_limit(self, block: Block) -> Block:
@@ -448,6 +466,7 @@ class _Latest:
 
 
 _ARRAYS = [field.name for field in fields(Frames)][1:]
+_logger = logging.getLogger("rtaudio")
 _lock = threading.Lock()
 _fast: list[float] = []  # the switch interval that each live run found
 

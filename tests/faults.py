@@ -53,7 +53,7 @@ class Run:
     kept_until: int = 0  # true number behind the last kept sample
 
 
-def listen(script, seconds, *, busy=(), host=None):
+def listen(script, seconds, *, busy=(), host=None, **arguments):
     """Run a microphone on the script; at each of ``busy`` (at, seconds) its reader is away.
 
     On a virtual clock, or on ``host``, in real time.
@@ -63,7 +63,7 @@ def listen(script, seconds, *, busy=(), host=None):
     device = FakeHost(script, VirtualClock(began))
     host = device if host is None else type(host)(fake=script)
     said = []
-    mic = Microphone(host=host, tell=said.append)
+    mic = Microphone(host=host, tell=said.append, **arguments)
     run = Run(mic, script, said, 0, 0, [], [])
     busy = sorted(busy)
     expected = None

@@ -287,6 +287,14 @@ def test_an_interpreter_that_cannot_be_started(python):
         Microphone(python=python).__enter__()
 
 
+def test_an_interpreter_that_answers_something_else(monkeypatch):
+    monkeypatch.setenv("RTAUDIO_PYTHON", "/bin/echo")
+    with pytest.raises(SourceError, match="does not answer as rtaudio does"):
+        Microphone().__enter__()
+    with pytest.raises(SourceError, match="does not answer as rtaudio does"):
+        rtaudio.devices()
+
+
 def test_an_interpreter_without_rtaudio():
     with pytest.raises(SourceError, match="the capture process ended"):
         Microphone(python="/bin/true").__enter__()

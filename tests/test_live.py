@@ -17,7 +17,8 @@ from sounds import SR, assert_same, joined, music
 import rtaudio
 from rtaudio import Analyzer, ArraySource, Block, Gap, Settings, SignalSource, SourceError
 from rtaudio.analysis.frames import FEATURES
-from rtaudio.consumers import worker
+from rtaudio.capture.fake import Script
+from rtaudio.capture.process import ProcessHost
 from rtaudio.consumers.recorder import Recorder
 from rtaudio.consumers.worker import BoundedQueue
 from rtaudio.sources.block import CAUSES
@@ -403,16 +404,17 @@ def test_what_ended_by_an_exception_is_finished_too(song):
     assert said == ["it has ended: ValueError: first"]
 
 
-def test_a_consumer_that_never_returns_does_not_hold_the_end(monkeypatch):
+def test_a_consumer_that_never_returns_does_not_hold_the_end():
     """Nor does the full queue before it, behind which the source waits."""
-    monkeypatch.setattr(worker, "END_S", 0.1)
     said, never, other = [], threading.Event(), []
 
     def hang(frames):
         never.wait()
 
     source = Told(*blocks(MANY, 100))
-    run = rtaudio.live(source, SMALL, consumers=[hang, other.append], tell=said.append)
+    run = rtaudio.live(source, SMALL, tell=said.append).open()
+    run.attach_frames("hang", hang, end_s=0.1)
+    run.attach_frames("other", other.append)
     with run:
         wait_for(lambda: run.stats.frames > 490, "full queue")
         assert run.wait(0.05) is False
@@ -424,9 +426,8 @@ def test_a_consumer_that_never_returns_does_not_hold_the_end(monkeypatch):
     never.set()
 
 
-def test_waiting_takes_as_long_as_a_slow_consumer_needs(monkeypatch):
+def test_waiting_takes_as_long_as_a_slow_consumer_needs():
     """The source has ended: what is queued is handed over, however long that takes."""
-    monkeypatch.setattr(worker, "END_S", 0.01)
     go_on, kept = threading.Event(), []
 
     def slow(frames):
@@ -435,7 +436,9 @@ def test_waiting_takes_as_long_as_a_slow_consumer_needs(monkeypatch):
 
     y = noise(5000)
     source = Told(*blocks(y, 100))
-    with rtaudio.live(source, SMALL, consumers=[slow]) as run:
+    run = rtaudio.live(source, SMALL).open()
+    run.attach_frames("slow", slow, end_s=0.01)
+    with run:
         wait_for(lambda: source.left, "end of the source")
         assert run.wait(0.1) is False
         go_on.set()
@@ -720,3 +723,47 @@ def test_the_switch_interval_is_short_until_the_last_has_ended(first):
 def test_samples_without_a_rate():
     with pytest.raises(ValueError, match="samples have no rate"):
         rtaudio.live(np.zeros(100, np.float32))
+
+
+def test_a_tell_that_fails_stops_nothing(caplog):
+    def tell(text):
+        raise ValueError("tell broke")
+
+    def fail(frames):
+        raise ValueError("mine")
+
+    got = []
+    with rtaudio.live(
+        "demo:", SMALL, consumers=[fail, got.append], tell=tell, duration_s=0.5
+    ) as run:
+        assert run.wait(20)
+    assert len(joined(got)["row"]) == run.stats.frames
+    assert "fail has ended: ValueError: mine" in caplog.text
+
+
+def test_a_source_that_cannot_be_let_go_is_told():
+    class Stuck(rtaudio.ArraySource):
+        def __exit__(self, *error):
+            raise OSError("stuck")
+
+    with pytest.raises(OSError, match="stuck"), rtaudio.live(Stuck(noise(5000), SR), SMALL) as run:
+        run.wait(20)
+
+
+def test_the_books_of_a_run_that_never_began():
+    mic = rtaudio.Microphone(host=ProcessHost(fake=Script()))
+    run = rtaudio.live(mic).open()
+    wait_for(lambda: run.stats.delivered > 4800, "samples")
+    run.close()
+    stats = run.stats
+    assert stats.processed == 0
+    assert stats.delivered == stats.dropped == stats.lost > 0
+
+
+def test_the_microphones_own_tell_is_kept():
+    said, later = [], []
+    script = Script(silent=True)
+    mic = rtaudio.Microphone(host=ProcessHost(fake=script), tell=said.append)
+    with rtaudio.live(mic, consumers=[later.append], duration_s=2.5) as run:
+        run.wait()
+    assert "nothing but zeros" in said[0]

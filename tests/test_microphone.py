@@ -272,8 +272,11 @@ def test_the_first_default_where_the_host_names_none():
 def test_the_same_device_is_found_again_and_no_other():
     moved = [Device(0, "Webcam (hw:1,0)", "ALSA", 1, 8000), *DEVICES[1:]]
     moved.append(Device(9, "USB Audio: - (hw:4,0)", "ALSA", 1, 44100))
-    again = Request(0, again=("USB Audio: - (hw:1,0)", "ALSA"))
+    again = Request(0, again=("USB Audio: - (hw:1,0)", "ALSA", True))
     assert choose(moved, again).index == 9
+    twins = Request(0, again=("USB Audio: - (hw:1,0)", "ALSA", False))
+    with pytest.raises(DeviceError, match="is not there"):  # the other one
+        choose(moved, twins)
     with pytest.raises(DeviceError, match="is not there"):
         choose(moved[:-1], again)
 
@@ -315,6 +318,58 @@ def test_a_device_that_cannot_be_opened(arguments, script, text):
     with pytest.raises(SourceError, match=text) as caught, Microphone(host=host, **arguments):
         pass
     assert "\n" not in str(caught.value)
+
+
+def test_two_of_one_name_are_ambiguous():
+    devices = [Device(i, "USB Mic", "ALSA", 1, 48000) for i in (0, 1)]
+    with pytest.raises(DeviceError, match="'usb mic' is more than one input"):
+        choose(devices, Request("usb mic"))
+
+
+def test_blocks_of_seconds():
+    run = listen(
+        Script(sr=8000, blocksize=24_000, faults=(Fault(20, "end"),)), 40, blocksize=24_000
+    )
+    check_books(run)
+    assert run.kept > 28 * 8000
+    assert len(run.said) == 2
+    host = FakeHost(Script(), VirtualClock())
+    with pytest.raises(SourceError, match="blocksize of 500000 is over 384000"):
+        Microphone(host=host, blocksize=500_000).__enter__()
+
+
+def test_a_reader_that_is_away_while_the_device_comes_back():
+    """What it missed of the outage's end is not told as lost twice."""
+    host = FakeHost(Script(faults=(Fault(3, "unplug", seconds=1),)), VirtualClock())
+    numbers_of, axis = [], []
+
+    def away(capture):
+        def waiting():
+            wait_of(capture)()
+            if capture.opened is not None and not waited:
+                waited.append(True)
+                host.clock.advance(2.5)
+
+        wait_of = lambda capture: type(capture).wait.__get__(capture)  # noqa: E731
+        waited = []
+        capture.wait = waiting
+        return capture
+
+    capture = host.capture
+    first = []
+    host.capture = lambda request: (
+        away(capture(request)) if first else first.append(True) or capture(request)
+    )
+    with Microphone(host=host, tell=lambda text: None) as mic:
+        for block in mic:
+            if len(block):
+                numbers_of.append(int(numbers(block.samples[:1, 0])[0]))
+                axis.append(block.first_sample)
+            if host.now_ns() > 15e9:
+                mic.stop()
+    shift = np.array(axis) - np.array(numbers_of)
+    assert abs(shift[-1] - shift[0]) < 700
+    assert mic.stats.restarts == 1
 
 
 def test_a_fault_that_does_not_exist():

@@ -40,7 +40,7 @@ def main() -> NoReturn:
             devices = [asdict(device) for device in inputs(host, ask_rates=True)]
             _write(answer_fd, json.dumps(devices) + "\n")
         else:
-            _capture(host, request, int(sys.argv[1]), answer_fd)
+            _capture(host, request, int(sys.argv[1]), answer_fd, int(sys.argv[2]))
     except DeviceError as error:
         _write(answer_fd, wire.answer_to_json(str(error)))
     os._exit(0)
@@ -62,8 +62,8 @@ def _host(request: wire.Request) -> Any:
     return sounddevice
 
 
-def _capture(host: Any, request: wire.Request, memory_fd: int, bell_fd: int) -> None:
-    """Capture; returns when the parent is gone."""
+def _capture(host: Any, request: wire.Request, memory_fd: int, bell_fd: int, parent: int) -> None:
+    """Capture; returns when the parent, by its process id, is gone."""
     writers: list[ring.RingWriter] = []
     answered = False
 
@@ -96,7 +96,6 @@ def _capture(host: Any, request: wire.Request, memory_fd: int, bell_fd: int) -> 
     os.set_blocking(bell_fd, False)
     answered = True
     signal.alarm(0)
-    parent = os.getppid()
     while not select.select([0], [], [], 1)[0] and os.getppid() == parent:
         pass  # the parent's end of the pipe may live on in a process that it forked
 

@@ -121,9 +121,9 @@ def _by_name(devices: list[Device], wanted: str) -> Device:
         default = next((d.hostapi for d in devices if d.default), "")
         order = (default.lower(), *_PREFERRED)
         for hostapi in order:
-            for device in matches:
-                if device.hostapi.lower() == hostapi:
-                    return device
+            same = [device for device in matches if device.hostapi.lower() == hostapi]
+            if len(same) == 1:
+                return same[0]
     if len(matches) > 1:
         _refuse(matches, f"{wanted!r} is more than one input")
     return matches[0]
@@ -140,13 +140,19 @@ def _has(text: str, parts: list[str]) -> bool:
     return True
 
 
-def _the_same(devices: list[Device], name: str, hostapi: str) -> Device:
+def is_alone(devices: list[Device], device: Device) -> bool:
+    """Whether no other input has the device's name, but for ALSA's number of the card."""
+    names = [(_without_card(other.name), other.hostapi) for other in devices]
+    return names.count((_without_card(device.name), device.hostapi)) == 1
+
+
+def _the_same(devices: list[Device], name: str, hostapi: str, alone: bool) -> Device:
     """The device that was lost, whatever its index is now."""
     for device in devices:
         if (device.name, device.hostapi) == (name, hostapi):
             return device
     for device in devices:  # ALSA puts the card's number into the name, and it changes
-        if (_without_card(device.name), device.hostapi) == (_without_card(name), hostapi):
+        if alone and (_without_card(device.name), device.hostapi) == (_without_card(name), hostapi):
             return device
     raise DeviceError(f"{name} ({hostapi}) is not there")
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 WAIT_S = 0.1
 _LIST_S = 30
+_NO_ANSWER = "the capture process does not answer as rtaudio does: is its Python the right one?"
 _NAME_IT = "name one that has rtaudio, Microphone(python=…) or RTAUDIO_PYTHON=…"
 
 
@@ -43,9 +44,17 @@ class CaptureProcess:
         self.ring: RingReader | None = None
         self._heard = b""
         self._over = False
-        self._memory_fd = _shared_memory()
-        self._bell, theirs = socket.socketpair()
-        self._errors, errors = os.pipe()
+        with contextlib.ExitStack() as undo:
+            try:
+                self._memory_fd = _shared_memory()
+                undo.callback(os.close, self._memory_fd)
+                self._bell, theirs = socket.socketpair()
+                undo.callback(self._bell.close)
+                undo.callback(theirs.close)
+                self._errors, errors = os.pipe()
+            except OSError as error:  # no descriptors, or no memory
+                raise DeviceError(f"capture can't be started: {error.strerror}") from None
+            undo.pop_all()
         os.set_blocking(errors, False)  # a chatty library is cut short, and holds nothing up
         # A read that gives up after a while, in one call: each one may have to wait for the GIL.
         timeout = struct.pack("@ll", int(WAIT_S), int(WAIT_S % 1 * 1e6))
@@ -53,7 +62,7 @@ class CaptureProcess:
         try:
             self._process = start_python(
                 python,
-                ["rtaudio.capture", str(self._memory_fd)],
+                ["rtaudio.capture", str(self._memory_fd), str(os.getpid())],
                 stdout=theirs,
                 stderr=errors,
                 pass_fds=(self._memory_fd,),
@@ -105,12 +114,16 @@ class CaptureProcess:
         if not end:
             return
         self._heard = rest
-        answer = wire.answer_from_json(line.decode())
-        if isinstance(answer, str):
-            self.failed = answer
+        try:
+            answer = wire.answer_from_json(line.decode())
+            if isinstance(answer, str):
+                self.failed = answer
+                return
+            memory = mmap.mmap(self._memory_fd, os.fstat(self._memory_fd).st_size)
+        except (ValueError, TypeError, OSError):
+            self.failed = _NO_ANSWER
             return
         self.opened = answer
-        memory = mmap.mmap(self._memory_fd, os.fstat(self._memory_fd).st_size)
         self.ring = RingReader(memory, answer.channels, answer.samples, answer.records)
         self.ring.look()  # the bell does not ring before the answer
 
@@ -180,10 +193,13 @@ def list_devices(python: str | None = None) -> list[Device]:
         process.kill()
         process.communicate()
         raise DeviceError("the sound system does not answer: is its server hung?") from None
-    answer = json.loads(out) if out else {"error": "the inputs can't be listed: rtaudio doctor"}
-    if isinstance(answer, dict):
-        raise DeviceError(answer["error"])
-    return [Device(**{**device, "rates": tuple(device["rates"])}) for device in answer]
+    try:
+        answer = json.loads(out) if out else {"error": "the inputs can't be listed: rtaudio doctor"}
+        if isinstance(answer, dict):
+            raise DeviceError(answer["error"])
+        return [Device(**{**device, "rates": tuple(device["rates"])}) for device in answer]
+    except (ValueError, TypeError, KeyError):
+        raise DeviceError(_NO_ANSWER) from None
 
 
 def start_python(

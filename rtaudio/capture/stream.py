@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from rtaudio.capture import wire
-from rtaudio.capture.devices import Device, DeviceError, choose, inputs, takes
+from rtaudio.capture.devices import Device, DeviceError, choose, inputs, is_alone, takes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,13 +73,16 @@ def open_stream(
     channels, and the samples and records that the ring has to hold; ``finished`` is called when
     the host ends the stream.
     """
-    device = choose(inputs(host), request)
+    devices = inputs(host)
+    device = choose(devices, request)
     sr = request.sr or device.sr
     channels = request.channels or min(device.channels, max(request.least_channels, 2))
     least = request.channels or request.least_channels
     if least > device.channels:
         raise DeviceError(f"{device} has {device.channels} channel(s), not {least}")
     samples = wire.RING_S * sr
+    if 2 * request.blocksize > samples:
+        raise DeviceError(f"{device}: a blocksize of {request.blocksize} is over {samples // 2}")
     records = samples // min(request.blocksize or 32, 32)
     try:
         stream = host.RawInputStream(
@@ -102,6 +105,7 @@ def open_stream(
         channels,
         request.blocksize,
         1e3 * float(stream.latency),
+        is_alone(devices, device),
         samples,
         records,
     )

@@ -22,8 +22,9 @@ class Request:
 
     device: int | str | None = None
     """Index, or parts of name and host API; None: the default input."""
-    again: tuple[str, str] | None = None
-    """Name and host API of a device that was lost: this one and no other, whatever its index."""
+    again: tuple[str, str, bool] | None = None
+    """Name and host API of a device that was lost, and `Opened.alone`: this one and no other,
+    whatever its index is now."""
     channels: int | None = None
     least_channels: int = 1
     sr: int | None = None
@@ -57,6 +58,8 @@ class Opened:
     """As asked for: 0 where the host chooses, and may choose anew for each block."""
     latency_ms: float
     """What the driver claims."""
+    alone: bool
+    """Whether no other input has its name, but for ALSA's number of the card."""
     samples: int
     """How many samples the ring holds."""
     records: int

@@ -59,8 +59,8 @@ def main(argv: Sequence[str]) -> int:
         f"{summary.frames} frames in {summary.duration_s:g} s, {summary.lost} samples lost; "
         "a frame's features "
         f"were ready {ages_ms[len(ages_ms) // 2]:.1f} ms after its last sample (p99 "
-        f"{ages_ms[len(ages_ms) * 99 // 100]:.1f} ms; samples come in blocks of 10 ms)\n"
-        f"picture: {args.out}\n"
-        "next: rtaudio plot YOUR.wav, or rtaudio analyze YOUR.wav -o features.csv"
+        f"{ages_ms[len(ages_ms) * 99 // 100]:.1f} ms; samples come in blocks of 10 ms)"
     )
+    words.say(f"picture: {args.out}")
+    words.say("next: rtaudio plot YOUR.wav, or rtaudio analyze YOUR.wav -o features.csv")
     return DONE

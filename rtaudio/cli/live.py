@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 import re
 import sys
-import threading
 import time
+from collections import deque
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,7 @@ from rtaudio.words import Words, clock, one_line
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from rtaudio.analysis.frames import Frames
     from rtaudio.consumers.recorder import Recorder
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
 
 UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 METER_S = 0.1
+STALLED_S = 3.0  # how long Ctrl-C waits for a reader of standard output
 GONE_S = 1.0  # no samples for so long are shown
-_printing = threading.Lock()  # rows and notes come from several threads, each line whole
 
 
 def main(argv: Sequence[str]) -> int:
@@ -49,7 +50,12 @@ def main(argv: Sequence[str]) -> int:
     from rtaudio.pipeline import Live
     from rtaudio.sources.block import SourceError
 
-    tell = words.error if not args.json else lambda text: _tell_both(words, text)
+    notes: deque[str] = deque()  # what is told, for standard output too
+
+    def tell(text: str) -> None:
+        words.error(text)
+        notes.append(text)
+
     try:
         source = _source(args)
         run = Live(source, settings, duration_s=args.duration, tell=tell)
@@ -58,7 +64,7 @@ def main(argv: Sequence[str]) -> int:
         words.error(str(error))
         return UNREADABLE
     try:
-        _attach(run, args)
+        _attach(run, args, notes)
     except OSError as error:
         run.close()
         place = error.filename or args.out or args.record
@@ -187,7 +193,7 @@ def _latency(text: str) -> float | str:
 # --- where the rows and the samples go --------------------------------------------------------
 
 
-def _attach(run: Live, args: argparse.Namespace) -> None:
+def _attach(run: Live, args: argparse.Namespace, notes: deque[str]) -> None:
     """Attach what was asked for; raises `OSError` where it can't be written, and leaves nothing."""
     with contextlib.ExitStack() as undo:
         if args.play:
@@ -199,17 +205,18 @@ def _attach(run: Live, args: argparse.Namespace) -> None:
         if args.record is not None:
             recorder = _recorder(run, args)
             undo.callback(_remove, recorder)
-            run.attach_blocks("the recording", recorder.take, recorder.flush, recorder.finish)
+            steps = (recorder.take, recorder.flush, recorder.finish)
+            run.attach_blocks("the recording", *steps, end_s=None)
         if args.out not in (None, "-"):
             from rtaudio.consumers.streaming import open_streaming
 
             writer = open_streaming(Path(args.out), args.features, run.settings)
             undo.callback(writer.discard)
             finish = lambda: _finish(writer, run)  # noqa: E731
-            run.attach_frames("the output", writer.take, writer.flush, finish)
+            run.attach_frames("the output", writer.take, writer.flush, finish, end_s=None)
         if args.json or args.out == "-":
-            out = _Stdout(run, args)
-            run.attach_frames("standard output", out.take)
+            out = _Stdout(run, args, notes)
+            run.attach_frames("standard output", out.take, out.flush, out.finish, STALLED_S)
         if not run.workers:  # the levels alone
             run.attach_frames("the levels", lambda frames: None)
         undo.pop_all()
@@ -244,12 +251,17 @@ def _finish(writer: StreamingWriter, run: Live) -> None:
 
 
 class _Stdout:
-    """Rows on standard output, as JSON lines or CSV; ends the run when nobody reads them."""
+    """Rows on standard output, as JSON lines or CSV; ends the run when nobody reads them.
 
-    def __init__(self, run: Live, args: argparse.Namespace) -> None:
+    All of it in the consumer's own thread: a reader that stalls holds nobody else up.
+    """
+
+    _closed = False
+
+    def __init__(self, run: Live, args: argparse.Namespace, notes: deque[str]) -> None:
         from rtaudio.consumers.writers import CsvWriter
 
-        self._run = run
+        self._run, self._notes, self._json = run, notes, args.json
         self._write = CsvWriter(sys.stdout, args.features, run.settings).take
         if args.json:
             self._names = ("time", "lost", *args.features)
@@ -257,21 +269,39 @@ class _Stdout:
 
     def take(self, frames: Frames) -> None:
         """Write some rows, and flush them: somebody may be waiting for each."""
+        self._put(lambda: self._write(frames))
+
+    def flush(self) -> None:
+        """Write what was told meanwhile, where it is JSON."""
+        self._put(lambda: None)
+
+    def finish(self) -> None:
+        """Write the books, where it is JSON."""
+        self._put(lambda: self._put_json({"event": "end", **_books(self._run)}))
+
+    def _put(self, write: Callable[[], None]) -> None:
+        if self._closed:
+            return
         try:
-            with _printing:
-                self._write(frames)
-                sys.stdout.flush()
+            while self._notes:
+                self._put_json({"event": "note", "text": self._notes.popleft()})
+            write()
+            sys.stdout.flush()
         except OSError as error:
+            self._closed = True
             _drop_stdout()
             if not isinstance(error, BrokenPipeError):
                 raise
             self._run.stop()
-            self._write = lambda frames: None
+
+    def _put_json(self, values: dict[str, Any]) -> None:
+        if self._json:
+            sys.stdout.write(_json(values) + "\n")
 
     def _write_json(self, frames: Frames) -> None:
         columns = [getattr(frames, name).tolist() for name in self._names]
         for row in zip(*columns, strict=True):
-            sys.stdout.write(_json(dict(zip(self._names, row, strict=True))) + "\n")
+            self._put_json(dict(zip(self._names, row, strict=True)))
 
 
 def _json(values: dict[str, Any]) -> str:
@@ -281,12 +311,6 @@ def _json(values: dict[str, Any]) -> str:
         for name, value in values.items()
     }
     return json.dumps(known)
-
-
-def _tell_both(words: Words, text: str) -> None:
-    words.error(text)
-    with _printing, contextlib.suppress(OSError):  # which ends what writes the rows, there
-        print(_json({"event": "note", "text": text}), flush=True)
 
 
 # --- while it runs ----------------------------------------------------------------------------
@@ -310,9 +334,13 @@ def _listen(run: Live, args: argparse.Namespace, words: Words) -> int:
         words.error(str(error))
         status = UNREADABLE
     words.clear()
-    _sum_up(run, args, words)
+    _sum_up(run, words)
     failed = any(worker.error is not None for worker in run.workers)
-    return UNREADABLE if failed else status
+    status = UNREADABLE if failed else status
+    if not all(worker.done.is_set() for worker in run.workers):
+        sys.stderr.flush()
+        os._exit(status)  # a thread that hangs in a write would hold up the interpreter's exit
+    return status
 
 
 def _watch(run: Live, args: argparse.Namespace, words: Words) -> None:
@@ -381,7 +409,7 @@ def _meter(run: Live, width: int) -> str:
     return f"{'#' * filled:-<{bar}}  {text}"
 
 
-def _sum_up(run: Live, args: argparse.Namespace, words: Words) -> None:
+def _sum_up(run: Live, words: Words) -> None:
     """The books, at the end of every run."""
     stats, sr = run.stats, run.source.sr
     for note in run.source.notes:
@@ -398,10 +426,6 @@ def _sum_up(run: Live, args: argparse.Namespace, words: Words) -> None:
     words.say(f"{_name(run)}: {seconds:.3f} s, {stats.frames} rows; {lost}")
     if stats.skipped:
         words.error(f"{stats.skipped} rows or samples were skipped by what was too slow for them")
-    if args.json and sys.stdout is not None:
-        end = {"event": "end", **_books(run)}
-        with contextlib.suppress(BrokenPipeError):
-            print(_json(end), flush=True)
 
 
 def _books(run: Live) -> dict[str, Any]:

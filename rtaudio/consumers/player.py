@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import subprocess
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rtaudio.capture.devices import DeviceError
 from rtaudio.capture.process import start_python
 
 if TYPE_CHECKING:
     from rtaudio.sources.block import Block
+
+OPENING_S = 10.0
 
 
 class Player:
@@ -24,12 +28,21 @@ class Player:
     def __init__(self, sr: int, channels: int) -> None:
         arguments = ["rtaudio.capture.play", str(sr), str(channels)]
         pipe = subprocess.PIPE
-        self._process = start_python(None, arguments, stdout=pipe, stderr=subprocess.DEVNULL)
+        try:
+            self._process = start_python(None, arguments, stdout=pipe, stderr=subprocess.DEVNULL)
+        except DeviceError as error:
+            raise OSError(None, str(error), "--play") from None
         assert self._process.stdout is not None
-        answer = self._process.stdout.readline().decode()
+        answer = ""
+        try:
+            if select.select([self._process.stdout], [], [], OPENING_S)[0]:
+                answer = self._process.stdout.readline().decode()
+        finally:
+            if answer != "\n":
+                self._process.kill()
+                self.finish()
         if answer != "\n":
-            self.finish()
-            raise OSError(None, answer.strip() or "the player ended", "--play")
+            raise OSError(None, answer.strip() or "the sound system does not answer", "--play")
 
     def take(self, block: Block) -> None:
         """Play a block; a gap is silence, but for a long one."""
@@ -42,5 +55,8 @@ class Player:
 
     def finish(self) -> None:
         """Play what is left, and end."""
-        with contextlib.suppress(BrokenPipeError):
-            self._process.communicate(timeout=10)
+        try:
+            self._process.communicate(timeout=OPENING_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.communicate()

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 FLUSH_S = 1.0
-END_S = 30.0
 
 
 class Owned(Protocol):
@@ -108,12 +107,15 @@ class Worker(Generic[Item]):
         take: Callable[[Item], None],
         flush: Callable[[], None] | None = None,
         finish: Callable[[], None] | None = None,
+        end_s: float | None = 30.0,
     ) -> None:
+        """``end_s``: how long `end` waits for it; None is for ever."""
         self.name = name
         self.queue = queue
         self.error: BaseException | None = None
         self._tell = tell
         self._take, self._flush, self._finish = take, flush, finish
+        self._end_s = end_s
         self.done = threading.Event()
         """Set when it has finished."""
         self._thread = threading.Thread(target=self._run, name=f"rtaudio {name}", daemon=True)
@@ -127,21 +129,26 @@ class Worker(Generic[Item]):
         self.queue.close()
         if self._thread.ident is None or self._thread is threading.current_thread():
             return
-        if not self.done.wait(END_S) and self.error is None:
-            self.error = TimeoutError(f"left behind after {END_S:g} s")
+        if not self.done.wait(self._end_s) and self.error is None:
+            self.error = TimeoutError(f"left behind after {self._end_s:g} s")
             self._tell(f"{self.name} does not end: {self.error}")
 
     def _run(self) -> None:
-        for step in (self._work, self._finish):
-            try:
+        try:
+            for step in (self._work, self._finish):
                 if step is not None:
-                    step()
-            except BaseException as error:  # noqa: BLE001 - whatever it is, the capture goes on
-                self.queue.close()
-                if self.error is None:
-                    self.error = error
-                    self._tell(f"{self.name} has ended: {_why(error)}")
-        self.done.set()
+                    self._do(step)
+        finally:
+            self.done.set()
+
+    def _do(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the capture goes on
+            self.queue.close()
+            if self.error is None:
+                self.error = error
+                self._tell(f"{self.name} has ended: {_why(error)}")
 
     def _work(self) -> None:
         flushed = time.monotonic()

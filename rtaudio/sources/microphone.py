@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 SILENT_S = 2.0  # no samples for so long: the capture is replaced; zeros for so long: said
 OPENING_S = 10.0  # a device that has not answered by then never will
-REOPENING_S = 3.0  # and one that had answered before: its server may be new
+REOPENING_S = 3.0  # and one that had answered before, or twice as long as it took then
 RETRY_S = 1.0
 TELL_S = 0.25  # how often a lasting outage is told, as a block without samples
 KEPT_BACK_S = 0.5  # of an outage, until it is over and its length is known
@@ -162,8 +162,9 @@ class _Stream:
             return self._broken or self.capture.failed or ""
         if self.ring.finished:
             return "the sound system ended the stream"
-        if now_ns - self._last_ns > SILENT_S * 1e9:
-            return f"no samples for {SILENT_S:g} s"
+        silent_s = max(SILENT_S, 3 * self.opened.blocksize / self.opened.sr)
+        if now_ns - self._last_ns > silent_s * 1e9:
+            return f"no samples for {silent_s:g} s"
         return ""
 
     def outage(self) -> _Outage:
@@ -276,11 +277,13 @@ class Microphone:
         except BaseException:
             capture.end()
             raise
-        self._stream = _Stream(capture, self._host.now_ns(), None)
+        now = self._host.now_ns()
+        self._patience_ns = max(REOPENING_S * 1e9, 2 * (now - began))
+        self._stream = _Stream(capture, now, None)
         self.opened = opened = capture.opened
         self.name = f"{opened.device} ({opened.hostapi})"
         self.sr, self.channels = opened.sr, opened.channels
-        again = (opened.device, opened.hostapi)
+        again = (opened.device, opened.hostapi, opened.alone)
         self._request = replace(self._request, again=again, sr=self.sr, channels=self.channels)
         return self
 
@@ -300,7 +303,7 @@ class Microphone:
     @property
     def stats(self) -> MicrophoneStats:
         """The books so far. May be called by any thread."""
-        stream, (delivered, overflows) = self._stream, self._before
+        (delivered, overflows), stream = self._before, self._stream
         if stream is None:
             return replace(self._last_stats, processed=self._processed, **self._losses())
         return MicrophoneStats(
@@ -366,8 +369,8 @@ class Microphone:
                 return stream
             while not self._stopping and self._host.now_ns() - began < RETRY_S * 1e9:
                 self._host.sleep(WAIT_S)
-                yield from self._lasting(outage)
-        yield from self._lasting(outage, 0.0)
+                yield from self._lasting(outage, self._host.now_ns())
+        yield from self._lasting(outage, self._host.now_ns(), 0.0)
         return None
 
     def _attempt(self, outage: _Outage) -> Generator[Block, None, _Stream | None]:
@@ -380,6 +383,7 @@ class Microphone:
         stream = None
         try:
             while not self._stopping:
+                before = self._host.now_ns()  # what is missing until then is missing for certain
                 capture.wait()
                 now = self._host.now_ns()
                 if capture.opened is not None:
@@ -389,10 +393,10 @@ class Microphone:
                         return stream
                     if stream.why_over(now):
                         break
-                elif capture.failed is not None or now - began > REOPENING_S * 1e9:
+                elif capture.failed is not None or now - began > self._patience_ns:
                     break
                 if stream is None or not stream.begun:
-                    yield from self._lasting(outage)
+                    yield from self._lasting(outage, before)
         except BaseException:
             capture.end()
             raise
@@ -403,9 +407,11 @@ class Microphone:
         stream.timeline.end()
         return stream if stream.timeline.ready else None  # what little it delivered is not lost
 
-    def _lasting(self, outage: _Outage, kept_back_s: float = KEPT_BACK_S) -> Iterator[Block]:
+    def _lasting(
+        self, outage: _Outage, now_ns: int, kept_back_s: float = KEPT_BACK_S
+    ) -> Iterator[Block]:
         """Tell how much is missing by now, but for what the next samples may show to be less."""
-        missed = outage.so_far(self._host.now_ns() - kept_back_s * 1e9)
+        missed = outage.so_far(now_ns - kept_back_s * 1e9)
         if missed > (TELL_S * self.sr if kept_back_s else 0):
             yield self._without_samples("outage", outage.tell(missed), outage.uncertainty)
 

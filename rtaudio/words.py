@@ -95,7 +95,7 @@ class Words:
 
             def on_start(self, event: object) -> None:  # noqa: ARG002
                 if not self.said:
-                    words.say("compiling the analysis for this machine, once: about 15 s …")
+                    words.say("compiling the analysis for this machine, once: some seconds …")
                 self.said = True
 
             def on_end(self, event: object) -> None:
@@ -106,6 +106,8 @@ class Words:
         try:
             small = Settings(sr=22050, n_fft=16, n_mels=1, n_mfcc=1, quantize_bits=8)
             Analyzer(small, release_gil=not live)
+            if listener.said:  # the other one too, so that it is said once
+                Analyzer(small, release_gil=live)
         finally:
             numba_event.unregister("numba:compile", listener)  # type: ignore[no-untyped-call]
 

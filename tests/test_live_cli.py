@@ -685,3 +685,19 @@ def test_a_terminal_that_goes_away_does_not_end_the_run(here):
     reader = f"{' '.join(LIVE)} demo: --fast --duration 0.5 -o out2.npz 2>&1 >&- | true"
     assert subprocess.run(["bash", "-c", f"set -o pipefail; {reader}"]).returncode == 0
     assert len(read(here / "out2.npz")["time"]) == 22
+
+
+def test_a_reader_that_stalls_holds_nobody_up(here):
+    """Nobody reads the rows: the levels go on, and Ctrl-C ends the run all the same."""
+    command = [*LIVE, "demo:", "--json", "--features", "db", "--record", "take.wav"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+        wait_for((here / "take.wav").exists, "the take")
+        size = (here / "take.wav").stat().st_size
+        # much more than the pipe holds
+        wait_for(lambda: (here / "take.wav").stat().st_size > size + 4 * 22050 * 3, "3 s", 20)
+        run.send_signal(signal.SIGINT)
+        assert run.wait(20) == 3
+        said = run.stderr.read().decode()
+        assert "standard output does not end: left behind after 3 s" in said
+        assert "Traceback" not in said
+    assert soundfile.info(here / "take.wav").frames > 3 * 22050

@@ -20,7 +20,7 @@ FEATURES = ("rms", "peak", "mfcc", "mel_db", "db", "power", "captured")
 DEFAULT_FEATURES = ("mfcc", "rms", "peak")
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Frames:
     """k rows, one for each hop; every array is C-contiguous, its first axis the row.
 
@@ -53,6 +53,11 @@ class Frames:
     def __len__(self) -> int:
         """Return the number of rows, k."""
         return len(self.time)
+
+    def __repr__(self) -> str:
+        """Which rows these are, and not the numbers in them."""
+        shown = f"{self.time[0]:.3f} … {self.time[-1]:.3f} s" if len(self) else "none"
+        return f"Frames({len(self)} rows from {self.first}: {shown}, {int(self.lost.sum())} lost)"
 
     def newest(self) -> Frames:
         """The last row, as a row of one's own."""

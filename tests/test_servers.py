@@ -250,7 +250,7 @@ def test_a_server_that_does_not_start_says_why(tmp_path, kind, why):
 
 
 def test_end_kills_what_does_not_end():
-    command = [sys.executable, "-c", "import signal; signal.signal(15, 1); print(); signal.pause()"]
+    command = [sys.executable, "-c", "import signal; signal.signal(15, 1); print(flush=True); signal.pause()"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE)
     process.stdout.readline()
     end_process(process, seconds=0.1)

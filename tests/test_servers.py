@@ -250,8 +250,8 @@ def test_a_server_that_does_not_start_says_why(tmp_path, kind, why):
 
 
 def test_end_kills_what_does_not_end():
-    command = [sys.executable, "-c", "import signal; signal.signal(15, 1); print(flush=True); signal.pause()"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    code = "import signal; signal.signal(15, 1); print(flush=True); signal.pause()"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     process.stdout.readline()
     end_process(process, seconds=0.1)
     assert process.returncode == -signal.SIGKILL

@@ -12,19 +12,19 @@ import math
 import sys
 import threading
 import time
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rtaudio.analysis.analyzer import Analyzer
-from rtaudio.analysis.frames import Frames
 from rtaudio.analysis.settings import Settings
+from rtaudio.consumers.latest import Latest
 from rtaudio.consumers.worker import BoundedQueue, Worker
 from rtaudio.recordings import for_rate
 from rtaudio.sources import open_source
-from rtaudio.sources.block import CAUSES, Block, Gap, SourceError
+from rtaudio.sources.block import CAUSES, Block, SourceError
 from rtaudio.sources.microphone import Microphone, MicrophoneStats
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from os import PathLike
     from typing import Self
 
+    from rtaudio.analysis.frames import Frames
     from rtaudio.sources.block import Source
 
 QUEUE_S = 10.0  # what a consumer's queue holds
@@ -137,7 +138,7 @@ class Live:
         self._limit = NO_LIMIT
         if self._duration_s is not None:
             self._limit = round(self._duration_s * self.source.sr)
-        self._latest = _Latest()
+        self._latest = Latest()
         return self
 
     def attach_frames(
@@ -149,8 +150,7 @@ class Live:
         end_s: float | None = 30.0,
     ) -> Worker[Frames]:
         """Hand every row to ``take``, as frames of its own; see `Worker`. Before `start`."""
-        queue = self._rows_queue()
-        worker = Worker(name, queue, self.tell, take, flush, finish, end_s)
+        worker = Worker(name, self._rows_queue(), self.tell, take, flush, finish, end_s)
         self.workers.append(worker)
         return worker
 
@@ -166,8 +166,8 @@ class Live:
         self.open()
         capacity = int(QUEUE_S * self.source.sr)
         queue: BoundedQueue[Block] = BoundedQueue(capacity, skip=self.source.realtime)
-        self._on_blocks.append(queue)
         worker = Worker(name, queue, self.tell, take, flush, finish, end_s)
+        self._on_blocks.append(queue)
         self.workers.append(worker)
         return worker
 
@@ -373,25 +373,12 @@ class Live:
 
     def _within_limit(self, block: Block) -> Block:
         """The part of a block that lies before the end that was asked for."""
-        ends = block.first_sample + len(block)
-        if ends < self._limit:
+        if block.first_sample + len(block) < self._limit:
             return block
         self.stop()
-        first = min(block.first_sample, self._limit)
-        gaps = [
-            gap._replace(length=min(gap.length, self._limit - gap.first_sample))
-            for gap in block.gaps
-            if gap.first_sample < self._limit
-        ]
-        inside = Block(
-            block.samples[: max(0, self._limit - block.first_sample)],
-            first,
-            max(0, block.lost - (block.first_sample - first)),
-            block.captured,
-            tuple(gaps),
-        )
+        inside = block.before(self._limit)
         self._beyond += len(block) - len(inside)
-        self._beyond += _dropped(block.gaps) - _dropped(inside.gaps)
+        self._beyond += _dropped(block) - _dropped(inside)
         return inside
 
     def _process(self, block: Block) -> None:
@@ -434,38 +421,10 @@ class Live:
                 _fast_switching(False)
 
 
-def _dropped(gaps: Iterable[Gap]) -> int:
-    return sum(gap.length for gap in gaps if gap.cause == "dropped")
+def _dropped(block: Block) -> int:
+    return sum(gap.length for gap in block.gaps if gap.cause == "dropped")
 
 
-class _Latest:
-    """The newest row, for readers that never wait and a writer that never waits for them."""
-
-    def __init__(self) -> None:
-        self._slots: list[Frames] = []
-        self._published = 0
-
-    def put(self, frames: Frames) -> None:
-        """Take the last of ``frames``. Allocates arrays the first time alone."""
-        if not self._slots:
-            self._slots = [frames.newest() for _ in range(3)]
-        number = self._published + 1
-        slot = self._slots[number % 3]
-        for name in _ARRAYS:
-            getattr(slot, name)[:] = getattr(frames, name)[-1:]
-        slot.first = frames.first + len(frames) - 1
-        self._published = number
-
-    def get(self) -> Frames | None:
-        """A copy; None before the first row."""
-        while number := self._published:
-            row = self._slots[number % 3].copy()
-            if self._published < number + 2:  # else the writer may have come round meanwhile
-                return row
-        return None
-
-
-_ARRAYS = [field.name for field in fields(Frames)][1:]
 _logger = logging.getLogger("rtaudio")
 _lock = threading.Lock()
 _fast: list[float] = []  # the switch interval that each live run found

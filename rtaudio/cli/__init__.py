@@ -74,15 +74,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("rtaudio: terminated; what was not finished is not there", file=sys.stderr)
         return DONE
     except BrokenPipeError:  # `| head` has seen enough
-        _drop_stdout()
+        drop_stdout()
         return DONE
     except OSError as error:
-        _drop_stdout()
+        drop_stdout()
         print(f"rtaudio: {error}", file=sys.stderr)
         return UNREADABLE
 
 
-def _drop_stdout() -> None:
+def drop_stdout() -> None:
     """Let what standard output still holds go: it would fail again at the interpreter's exit."""
     if sys.stdout is not None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -8,22 +8,22 @@ import math
 import os
 import re
 import sys
-import time
 from collections import deque
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rtaudio.cli import DONE, INTERRUPTED, UNREADABLE, Terminated, _drop_stdout
+from rtaudio.cli import DONE, INTERRUPTED, UNREADABLE, Terminated, drop_stdout
+from rtaudio.cli.meter import books, meter, say_priority, sum_up, title
 from rtaudio.cli.options import (
     UsageError,
     add_settings,
     keep_recordings,
     need,
     new_parser,
+    parse_words,
     settings_of,
 )
-from rtaudio.words import Words, clock, one_line
+from rtaudio.words import Words
 
 if TYPE_CHECKING:
     import argparse
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 METER_S = 0.1
 STALLED_S = 3.0  # how long Ctrl-C waits for a reader of standard output
-GONE_S = 1.0  # no samples for so long are shown
 
 
 def main(argv: Sequence[str]) -> int:
@@ -97,10 +96,9 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--blocksize", type=int, metavar="N", help="samples of a block (default: its choice)")
     add("--latency", metavar="S", help="low, high or seconds (high)")
     add_settings(parser)
-    words = list(argv)
-    end = words.index("--") if "--" in words else len(words)
-    args = parser.parse_intermixed_args(words[:end])
-    sources = [args.source, *words[end + 1 :]] if args.source is not None else words[end + 1 :]
+    args, sources = parse_words(parser, argv)
+    if args.source is not None:
+        sources.insert(0, args.source)
     if len(sources) > 1:
         raise UsageError(f"{' and '.join(sources)}: one SOURCE at a time")
     args.source = sources[0] if sources else None
@@ -277,7 +275,7 @@ class _Stdout:
 
     def finish(self) -> None:
         """Write the books, where it is JSON."""
-        self._put(lambda: self._put_json({"event": "end", **_books(self._run)}))
+        self._put(lambda: self._put_json({"event": "end", **books(self._run)}))
 
     def _put(self, write: Callable[[], None]) -> None:
         if self._closed:
@@ -289,7 +287,7 @@ class _Stdout:
             sys.stdout.flush()
         except OSError as error:
             self._closed = True
-            _drop_stdout()
+            drop_stdout()
             if not isinstance(error, BrokenPipeError):
                 raise
             self._run.stop()
@@ -334,7 +332,7 @@ def _listen(run: Live, args: argparse.Namespace, words: Words) -> int:
         words.error(str(error))
         status = UNREADABLE
     words.clear()
-    _sum_up(run, words)
+    sum_up(run, words)
     failed = any(worker.error is not None for worker in run.workers)
     status = UNREADABLE if failed else status
     if not all(worker.done.is_set() for worker in run.workers):
@@ -345,90 +343,11 @@ def _listen(run: Live, args: argparse.Namespace, words: Words) -> int:
 
 def _watch(run: Live, args: argparse.Namespace, words: Words) -> None:
     """Show the level until all is done."""
-    words.say(_what(run))
+    words.say(title(run))
     run.start()
     rows_on_it = (args.json or args.out == "-") and sys.stdout.isatty()
     said = False
     while not run.wait(METER_S):
         if not rows_on_it:
-            words.show(lambda width: _meter(run, width))
-        said = said or _say_priority(run, words)
-
-
-def _say_priority(run: Live, words: Words) -> bool:
-    """Say once where the system grants the capture no real-time priority."""
-    microphone = run.stats.microphone
-    if microphone is None or not microphone.delivered:
-        return microphone is None
-    if not microphone.realtime_priority and sys.platform == "linux":
-        words.say(
-            "no real-time priority: a busy machine may lose samples (ulimit -r 95, or the group "
-            "that /etc/security/limits.d gives rtprio)"
-        )
-    return True
-
-
-def _what(run: Live) -> str:
-    source = run.source
-    verb = "listening to" if source.realtime and source.duration_s is None else "reading"
-    channels = f"{source.channels} channel{'s' if source.channels > 1 else ''}"
-    return f"{verb} {_name(run)}: {source.sr} Hz, {channels}"
-
-
-def _name(run: Live) -> str:
-    return one_line(run.source.name.removesuffix(":"))  # of demo:
-
-
-def _meter(run: Live, width: int) -> str:
-    """Level, time, losses, delay and what is heard, as far as they fit."""
-    from rich.cells import cell_len
-
-    row, stats = run.latest(), run.stats
-    if row is None:
-        return "no samples yet …"
-    since_s = time.perf_counter() - float(row.captured[0])
-    gone = since_s > GONE_S
-    rms, peak = (20 * math.log10(max(float(x[0]), 1e-6)) for x in (row.rms, row.peak))
-    seconds = (stats.processed + stats.lost) / run.source.sr
-    lost = f"lost {stats.lost / run.source.sr:.2f} s" if stats.lost else "nothing lost"
-    parts = [f"{rms:6.1f} dBFS", clock(seconds), lost]
-    if gone:
-        parts[0] = f"no samples for {since_s:.0f} s"
-    elif peak > -0.01:
-        parts[0] += " CLIP"
-    if not (gone or math.isnan(stats.age_ms)):
-        parts.append(f"delay {stats.age_ms:.0f} ms")
-    parts.append(f"{_name(run)}, {run.source.sr} Hz")
-    while len(parts) > 1 and cell_len("  ".join(parts)) > width:
-        parts.pop()
-    text = "  ".join(parts)
-    bar = min(30, width - cell_len(text) - 2)
-    if bar < 6 or gone:
-        return text
-    filled = round(bar * min(1.0, max(0.0, 1 + rms / 60)))
-    return f"{'#' * filled:-<{bar}}  {text}"
-
-
-def _sum_up(run: Live, words: Words) -> None:
-    """The books, at the end of every run."""
-    stats, sr = run.stats, run.source.sr
-    for note in run.source.notes:
-        words.error(note)
-    if stats.invalid:
-        words.error(f"{stats.invalid} samples were NaN, Inf or beyond 1e12, taken as 0")
-    lost = "nothing lost"
-    if stats.lost:
-        lost = (
-            f"lost {stats.lost} samples ({stats.lost / sr:.3f} s): {stats.dropped} dropped here, "
-            f"about {stats.host} by the sound system, about {stats.outage} while it was gone"
-        )
-    seconds = (stats.processed + stats.lost) / sr
-    words.say(f"{_name(run)}: {seconds:.3f} s, {stats.frames} rows; {lost}")
-    if stats.skipped:
-        words.error(f"{stats.skipped} rows or samples were skipped by what was too slow for them")
-
-
-def _books(run: Live) -> dict[str, Any]:
-    books = asdict(run.stats)
-    microphone = books.pop("microphone") or {}
-    return {**microphone, **books, "lost": run.stats.lost}
+            words.show(lambda width: meter(run, width))
+        said = said or say_priority(run, words)

@@ -88,12 +88,20 @@ def new_parser(command: str, description: str) -> Parser:
     return parser
 
 
-def parse_recordings(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
-    """Parse options and FILEs in any order; what follows ``--`` is a FILE. Raises `UsageError`."""
+def parse_words(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Parse options and names in any order, and give back what follows ``--``: names, too.
+
+    Raises `UsageError`.
+    """
     words = list(argv)
     end = words.index("--") if "--" in words else len(words)
-    args = parser.parse_intermixed_args(words[:end])
-    args.files += words[end + 1 :]
+    return parser.parse_intermixed_args(words[:end]), words[end + 1 :]
+
+
+def parse_recordings(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
+    """Parse options and FILEs; raises `UsageError`."""
+    args, more = parse_words(parser, argv)
+    args.files += more
     if not all(args.files):
         raise UsageError("a FILE's name is empty")
     if not args.files:

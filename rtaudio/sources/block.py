@@ -69,6 +69,22 @@ class Block:
         """A block of one's own, that stays."""
         return replace(self, samples=self.samples.copy())
 
+    def before(self, end: int) -> Block:
+        """The part that lies before the sample ``end``, of what it borrows; it may be empty."""
+        first = min(self.first_sample, end)
+        gaps = [
+            gap._replace(length=min(gap.length, end - gap.first_sample))
+            for gap in self.gaps
+            if gap.first_sample < end
+        ]
+        return Block(
+            self.samples[: max(0, end - self.first_sample)],
+            first,
+            max(0, self.lost - (self.first_sample - first)),
+            self.captured,
+            tuple(gaps),
+        )
+
 
 class Source(Protocol):
     """A context manager that yields blocks once, in order."""

@@ -304,12 +304,13 @@ class Microphone:
     def stats(self) -> MicrophoneStats:
         """The books so far. May be called by any thread."""
         (delivered, overflows), stream = self._before, self._stream
+        lost: dict[str, Any] = dict(self._lost)
         if stream is None:
-            return replace(self._last_stats, processed=self._processed, **self._losses())
+            return replace(self._last_stats, processed=self._processed, **lost)
         return MicrophoneStats(
             delivered=delivered + stream.ring.delivered,
             processed=self._processed,
-            **self._losses(),
+            **lost,
             overflows=overflows + stream.overflows,
             restarts=self._restarts,
             drift_ppm=stream.timeline.drift_ppm,
@@ -318,9 +319,6 @@ class Microphone:
             latency_ms=stream.opened.latency_ms,
             realtime_priority=stream.ring.priority,
         )
-
-    def _losses(self) -> dict[str, Any]:
-        return dict(self._lost)
 
     def _close_books(self) -> None:
         """Of a capture that has ended: what it delivered and nobody took is dropped."""

@@ -1,0 +1,98 @@
+"""What a live run shows: its level while it runs, its books at the end."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from rtaudio.words import clock, one_line
+
+if TYPE_CHECKING:
+    from rtaudio.pipeline import Live
+    from rtaudio.words import Words
+
+GONE_S = 1.0  # no samples for so long are shown
+
+
+def title(run: Live) -> str:
+    """What is heard, at which rate."""
+    source = run.source
+    verb = "listening to" if source.realtime and source.duration_s is None else "reading"
+    channels = f"{source.channels} channel{'s' if source.channels > 1 else ''}"
+    return f"{verb} {_name(run)}: {source.sr} Hz, {channels}"
+
+
+def _name(run: Live) -> str:
+    return one_line(run.source.name.removesuffix(":"))  # of demo:
+
+
+def meter(run: Live, width: int) -> str:
+    """Level, time, losses, delay and what is heard, as far as they fit."""
+    from rich.cells import cell_len
+
+    row, stats = run.latest(), run.stats
+    if row is None:
+        return "no samples yet …"
+    since_s = time.perf_counter() - float(row.captured[0])
+    gone = since_s > GONE_S
+    rms, peak = (20 * math.log10(max(float(x[0]), 1e-6)) for x in (row.rms, row.peak))
+    seconds = (stats.processed + stats.lost) / run.source.sr
+    lost = f"lost {stats.lost / run.source.sr:.2f} s" if stats.lost else "nothing lost"
+    parts = [f"{rms:6.1f} dBFS", clock(seconds), lost]
+    if gone:
+        parts[0] = f"no samples for {since_s:.0f} s"
+    elif peak > -0.01:
+        parts[0] += " CLIP"
+    if not (gone or math.isnan(stats.age_ms)):
+        parts.append(f"delay {stats.age_ms:.0f} ms")
+    parts.append(f"{_name(run)}, {run.source.sr} Hz")
+    while len(parts) > 1 and cell_len("  ".join(parts)) > width:
+        parts.pop()
+    text = "  ".join(parts)
+    bar = min(30, width - cell_len(text) - 2)
+    if bar < 6 or gone:
+        return text
+    filled = round(bar * min(1.0, max(0.0, 1 + rms / 60)))
+    return f"{'#' * filled:-<{bar}}  {text}"
+
+
+def say_priority(run: Live, words: Words) -> bool:
+    """Say once where the system grants the capture no real-time priority."""
+    microphone = run.stats.microphone
+    if microphone is None or not microphone.delivered:
+        return microphone is None
+    if not microphone.realtime_priority and sys.platform == "linux":
+        words.say(
+            "no real-time priority: a busy machine may lose samples (ulimit -r 95, or the group "
+            "that /etc/security/limits.d gives rtprio)"
+        )
+    return True
+
+
+def sum_up(run: Live, words: Words) -> None:
+    """The books, at the end of every run."""
+    stats, sr = run.stats, run.source.sr
+    for note in run.source.notes:
+        words.error(note)
+    if stats.invalid:
+        words.error(f"{stats.invalid} samples were NaN, Inf or beyond 1e12, taken as 0")
+    lost = "nothing lost"
+    if stats.lost:
+        lost = (
+            f"lost {stats.lost} samples ({stats.lost / sr:.3f} s): {stats.dropped} dropped here, "
+            f"about {stats.host} by the sound system, about {stats.outage} while it was gone"
+        )
+    seconds = (stats.processed + stats.lost) / sr
+    words.say(f"{_name(run)}: {seconds:.3f} s, {stats.frames} rows; {lost}")
+    if stats.skipped:
+        words.error(f"{stats.skipped} rows or samples were skipped by what was too slow for them")
+
+
+def books(run: Live) -> dict[str, Any]:
+    """All counters, as JSON has them."""
+    stats = asdict(run.stats)
+    microphone = stats.pop("microphone") or {}
+    return {**microphone, **stats, "lost": run.stats.lost}

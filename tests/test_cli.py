@@ -13,25 +13,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import soundfile
-from sounds import SR, music
+from command import COMMAND, SONG, names
+from sounds import SR
 
 import rtaudio
 from rtaudio.cli import main
-
-Y = np.stack([music(1.0), np.roll(music(1.0), 50)], axis=1)
-COMMAND = [sys.executable, "-m", "rtaudio"]
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    """A folder with song.wav in it, as the current one."""
-    monkeypatch.chdir(tmp_path)
-    soundfile.write("song.wav", Y, SR)
-    return tmp_path
-
-
-def names(folder):
-    return sorted(path.name for path in folder.rglob("*"))
 
 
 def test_csv_on_stdout(here, capsys):
@@ -91,8 +77,8 @@ def test_top_db(here):
 
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_many_into_a_folder_with_one_that_is_bad(here, capsys, jobs):
-    soundfile.write("b.flac", Y, SR)
-    soundfile.write("c.ogg", Y, SR)
+    soundfile.write("b.flac", SONG, SR)
+    soundfile.write("c.ogg", SONG, SR)
     (here / "text.wav").write_text("no sound")
     call = ["analyze", "song.wav", "text.wav", "b.flac", "gone.wav", "c.ogg", "-o", "out/deep"]
     assert main([*call, "--jobs", jobs, "--as", "parquet"]) == 3
@@ -162,14 +148,14 @@ def _nan(y):
 
 
 ODD = {
-    "one sample": (Y[:1], SR),
-    "shorter than a window": (Y[:100], SR),
-    "192 kHz": (np.tile(Y, (3, 1)), 192_000),
-    "8 channels": (np.tile(Y, (1, 4)), SR),
+    "one sample": (SONG[:1], SR),
+    "shorter than a window": (SONG[:100], SR),
+    "192 kHz": (np.tile(SONG, (3, 1)), 192_000),
+    "8 channels": (np.tile(SONG, (1, 4)), SR),
     "DC": (np.full((3000, 1), 0.7), SR),
-    "clipping": (np.clip(Y * 50, -1, 1), SR),
-    "out of range": (Y * 1e6, SR),
-    "1 Hz": (Y[:3000], 1),
+    "clipping": (np.clip(SONG * 50, -1, 1), SR),
+    "out of range": (SONG * 1e6, SR),
+    "1 Hz": (SONG[:3000], 1),
 }
 
 
@@ -186,7 +172,7 @@ def test_odd_recordings_are_analyzed(here, capsys, case):
 
 
 def test_nan_and_inf_are_counted_in_words_and_in_the_output(here, capsys):
-    soundfile.write("nan.wav", _nan(Y.copy()), SR, subtype="FLOAT")
+    soundfile.write("nan.wav", _nan(SONG.copy()), SR, subtype="FLOAT")
     assert main(["analyze", "nan.wav", "-o", "nan.csv"]) == 0
     assert "nan.wav: 3 samples were NaN, Inf or beyond 1e12, taken as 0" in capsys.readouterr().err
     assert json.loads((here / "nan.json").read_text())["invalid"] == 3
@@ -207,7 +193,7 @@ UNREADABLE = [
 def test_unreadable_is_one_line_and_status_3(here, capsys, command, name, words):
     (here / "empty.wav").touch()
     (here / "text.wav").write_text("hello")
-    soundfile.write("nothing.wav", Y[:0], SR)
+    soundfile.write("nothing.wav", SONG[:0], SR)
     before = names(here)
     out = "out.npz" if command == "analyze" else "out.png"
     assert main([command, name, "-o", out]) == 3
@@ -256,7 +242,7 @@ def limited(*argv, **kwargs):
 
 @pytest.mark.parametrize("suffix", ["csv", "npz", "parquet"])
 def test_a_full_disk_leaves_nothing(here, suffix):
-    long = np.tile(Y, (60, 1))
+    long = np.tile(SONG, (60, 1))
     soundfile.write("long.wav", long, SR)
     done = limited("analyze", "long.wav", "-o", f"out.{suffix}", "--features", "mfcc,mel_db")
     assert done.returncode == 3, done.stderr
@@ -277,7 +263,7 @@ def test_a_full_standard_output(here):
 
 
 def test_head_has_seen_enough(here):
-    soundfile.write("long.wav", np.tile(Y, (60, 1)), SR)
+    soundfile.write("long.wav", np.tile(SONG, (60, 1)), SR)
     line = f"set -o pipefail; {' '.join(COMMAND)} analyze long.wav | head -n 2"
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
     assert done.returncode == 0
@@ -295,7 +281,7 @@ def test_interrupted_leaves_nothing_half_written(here, number, status, jobs):
     command = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh", *command]  # as a script's & does
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
         with fifo.open("wb") as pipe:
-            soundfile.write("head.wav", np.tile(Y, (40, 1)), SR)
+            soundfile.write("head.wav", np.tile(SONG, (40, 1)), SR)
             pipe.write((here / "head.wav").read_bytes())
             pipe.flush()
             deadline = time.monotonic() + 60
@@ -309,12 +295,12 @@ def test_interrupted_leaves_nothing_half_written(here, number, status, jobs):
 
 
 def test_raw_samples_through_a_pipe(here):
-    data = Y[:, :1].astype("<f4").tobytes()
+    data = SONG[:, :1].astype("<f4").tobytes()
     done = subprocess.run(
         [*COMMAND, *"analyze - --raw f32le:22050:1 -o out.npz".split()], input=data, check=True
     )
     assert done.returncode == 0
-    expected = rtaudio.analyze(Y[:, 0], sr=SR)
+    expected = rtaudio.analyze(SONG[:, 0], sr=SR)
     np.testing.assert_array_equal(np.load("out.npz")["mfcc"], expected.mfcc)
 
 

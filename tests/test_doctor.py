@@ -57,12 +57,9 @@ def run(*options, env):
 
 
 @pytest.fixture
-def here(monkeypatch):
+def here(monkeypatch, use):
     """This process in such a place, impatient."""
-    for name in set(os.environ) - set(place()):
-        monkeypatch.delenv(name)
-    for name, value in place().items():
-        monkeypatch.setenv(name, value)
+    use(place())
     monkeypatch.setattr(doctor, "ANSWER_S", 3.0)
     return monkeypatch
 

@@ -7,7 +7,6 @@ import json
 import os
 import pty
 import re
-import resource
 import signal
 import struct
 import subprocess
@@ -21,28 +20,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
+from command import COMMAND, SONG, names, no_file_above
 from servers import Pulse, private_env, wait_for
-from sounds import SR, music
+from sounds import SR
 
 import rtaudio
 from rtaudio.cli import main
 
-Y = np.stack([music(1.0), np.roll(music(1.0), 50)], axis=1)
-COMMAND = [sys.executable, "-m", "rtaudio"]
 LIVE = [*COMMAND, "live", "--headless"]
 DEMO = ["live", "demo:", "--headless", "--fast"]
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    """A folder with song.wav in it, as the current one."""
-    monkeypatch.chdir(tmp_path)
-    soundfile.write("song.wav", Y, SR)
-    return tmp_path
-
-
-def names(folder):
-    return sorted(path.name for path in folder.rglob("*"))
 
 
 def read(path):
@@ -126,7 +112,7 @@ def test_fast_is_analyze(here, capsys, suffix, options):
         found, wanted = map(about, names_of)
         for name in ("settings", "rtaudio", "source_sr", "samples", "frames", "invalid", "notes"):
             assert found[name] == wanted[name]
-        assert_books(found, len(Y), wanted["frames"])
+        assert_books(found, len(SONG), wanted["frames"])
         assert found["start_utc"].endswith("+00:00")
 
 
@@ -141,7 +127,7 @@ def test_rows_on_standard_output(here, capsys):
     *rows, end = map(json.loads, out.splitlines())
     assert err == ""
     assert end.pop("event") == "end"
-    assert_books(end, len(Y), len(rows))
+    assert_books(end, len(SONG), len(rows))
     features = rtaudio.analyze("song.wav", features=("peak", "db"))
     for name in ("time", "lost", "peak", "db"):
         found = np.array([row[name] for row in rows], features.arrays[name].dtype)
@@ -168,7 +154,7 @@ def test_the_replay_of_a_take_is_the_live_run(here, options):
 
 
 def test_a_take_with_gaps_is_copied_with_them(here, capsys):
-    soundfile.write("take.wav", Y, SR, subtype="FLOAT")
+    soundfile.write("take.wav", SONG, SR, subtype="FLOAT")
     gaps = "first_sample,length,cause,uncertainty\n3000,500,dropped,0\n9000,7000,outage,441\n"
     (here / "take.gaps.csv").write_text(gaps)
     live = "live take.wav --headless --fast --record copy.wav -o a.csv"
@@ -184,12 +170,12 @@ def test_a_take_with_gaps_is_copied_with_them(here, capsys):
     assert (here / "a.csv").read_text() == (here / "b.csv").read_text()
     assert (here / "a.csv").read_text() == (here / "c.csv").read_text()
     books = about(here / "a.csv")
-    assert_books(books, len(Y) - 7000, books["frames"])
-    assert (books["dropped"], books["outage"], books["samples"]) == (500, 7000, len(Y))
+    assert_books(books, len(SONG) - 7000, books["frames"])
+    assert (books["dropped"], books["outage"], books["samples"]) == (500, 7000, len(SONG))
 
 
 def test_rotated_files_hold_every_sample(here):
-    record = ["--record", "%Y/take_%H%M%S.wav", "--rotate", "3s"]
+    record = ["--record", "%SONG/take_%H%M%S.wav", "--rotate", "3s"]
     assert main([*DEMO, *record]) == 0
     takes = sorted(here.glob("*/take_*.wav"))
     pieces = [soundfile.read(take, dtype="float32")[0] for take in takes]
@@ -211,7 +197,7 @@ def test_wav_through_a_pipe(here):
 
 
 def test_raw_samples_that_end_within_one(here):
-    data = Y.astype("<f4").tobytes()[:-3]
+    data = SONG.astype("<f4").tobytes()[:-3]
     done = subprocess.run(
         [*LIVE, *"- --raw f32le:22050:2 -o out.npz".split()], input=data, capture_output=True
     )
@@ -219,7 +205,7 @@ def test_raw_samples_that_end_within_one(here):
     err = done.stderr.decode()
     assert "ended in mid-sample, 5 of 8 bytes; left out" in err
     assert err.count("\n") == 3
-    expected = rtaudio.analyze(Y[:-1].astype(np.float32), sr=SR)
+    expected = rtaudio.analyze(SONG[:-1].astype(np.float32), sr=SR)
     np.testing.assert_array_equal(read(here / "out.npz")["mfcc"], expected.mfcc)
 
 
@@ -242,7 +228,7 @@ def test_standard_input_that_is_none(here, monkeypatch, capsys):
 def test_a_silent_pipe_does_not_hold_the_end(here, number, status):
     """Nothing more comes, and it is not closed: all that came is in the outputs."""
     options = "- --raw f32le:22050:1 -o out.csv --json --record take.wav".split()
-    samples = Y[:, 0].astype("<f4")
+    samples = SONG[:, 0].astype("<f4")
     with running(*options, stdin=subprocess.PIPE) as run:
         run.stdin.buffer.write(samples.tobytes())
         run.stdin.buffer.flush()
@@ -357,17 +343,6 @@ def test_a_full_standard_output_ends_that_alone(here):
         "demo: 10.000 s, 431 rows; nothing lost",
     ]
     assert soundfile.info("take.wav").frames == 10 * SR
-
-
-@contextlib.contextmanager
-def no_file_above(size):
-    """As on a full disk: no file may grow beyond so many bytes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_full_disk_ends_the_recording_and_it_goes_on_listening(here, capsys):
@@ -523,22 +498,9 @@ def test_a_damaged_file_keeps_what_could_be_read(here, capsys):
 # --- devices ----------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def place(monkeypatch):
-    """Puts this process into another environment."""
-
-    def put(env):
-        for name in set(os.environ) - set(env):
-            monkeypatch.delenv(name)
-        for name, value in env.items():
-            monkeypatch.setenv(name, value)
-
-    return put
-
-
 @pytest.mark.parametrize("line", ["devices", "devices --json", "live --headless --record t.wav"])
-def test_a_machine_without_a_device(here, capsys, place, line):
-    place(private_env(PULSE_SERVER="unix:/nowhere"))
+def test_a_machine_without_a_device(here, capsys, use, line):
+    use(private_env(PULSE_SERVER="unix:/nowhere"))
     assert main(line.split()) == 3
     assert capsys.readouterr() == (
         "", "rtaudio: this machine has no audio input: rtaudio doctor says what is missing\n",
@@ -546,9 +508,9 @@ def test_a_machine_without_a_device(here, capsys, place, line):
     assert names(here) == ["song.wav"]
 
 
-def test_devices_and_one_that_is_not_there(here, capsys, place):
+def test_devices_and_one_that_is_not_there(here, capsys, use):
     with Pulse(here) as pulse:
-        place(pulse.env)
+        use(pulse.env)
         assert main(["devices"]) == 0
         listed = capsys.readouterr().out.splitlines()
         assert main(["devices", "--json"]) == 0
@@ -568,9 +530,9 @@ def test_devices_and_one_that_is_not_there(here, capsys, place):
         assert not (here / "take.wav").exists()
 
 
-def test_a_microphone(here, capsys, place):
+def test_a_microphone(here, capsys, use):
     with Pulse(here) as pulse:
-        place(pulse.env)
+        use(pulse.env)
         listen = "live --headless -d rtmon --duration 0.5 --json --record take.wav -o live.npz"
         assert main(listen.split()) == 0
     *rows, end = map(json.loads, capsys.readouterr().out.splitlines())

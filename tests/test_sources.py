@@ -10,14 +10,13 @@ import time
 import numpy as np
 import pytest
 import soundfile
+from command import SONG
 from sounds import SR, music
 
 from rtaudio import ArraySource, FileSource, SignalSource, SourceError, analyze
 from rtaudio.sources import open_source
 from rtaudio.sources.raw import _FORMATS, RawFormat
 from rtaudio.sources.signal import KINDS, signal
-
-Y = np.stack([music(1.0), np.roll(music(1.0), 50)], axis=1)
 
 
 def read(source):
@@ -34,7 +33,7 @@ def read(source):
 
 @pytest.fixture
 def wav(tmp_path):
-    soundfile.write(tmp_path / "a.wav", Y, SR, subtype="FLOAT")
+    soundfile.write(tmp_path / "a.wav", SONG, SR, subtype="FLOAT")
     return tmp_path / "a.wav"
 
 
@@ -44,7 +43,7 @@ def test_a_file_is_read_whole(wav, blocksize):
     assert (source.sr, source.channels, source.realtime, source.duration_s) == (SR, 2, False, 1.0)
     samples = read(source)
     assert samples.dtype == np.float32
-    np.testing.assert_array_equal(samples, Y)
+    np.testing.assert_array_equal(samples, SONG)
     assert source.notes == []
 
 
@@ -74,7 +73,7 @@ def test_every_format_of_libsndfile(tmp_path, suffix, options, error):
 
 def test_a_source_is_the_same_whatever_it_is(wav):
     whole = analyze(wav, features=("db", "mfcc"))
-    array = analyze(Y, sr=SR, features=("db", "mfcc"))
+    array = analyze(SONG, sr=SR, features=("db", "mfcc"))
     np.testing.assert_array_equal(whole.db, array.db)
     np.testing.assert_array_equal(whole.mfcc, array.mfcc)
 
@@ -167,7 +166,7 @@ def test_missing_folder_and_forbidden(tmp_path):
 def wav_bytes(n=1000, channels=1, claim=None):
     """A WAV of n samples whose header claims ``claim`` bytes of data."""
     out = io.BytesIO()
-    soundfile.write(out, np.tile(Y[:n, :1], (1, channels)), SR, format="WAV", subtype="PCM_16")
+    soundfile.write(out, np.tile(SONG[:n, :1], (1, channels)), SR, format="WAV", subtype="PCM_16")
     data = bytearray(out.getvalue())
     if claim is not None:
         at = data.index(b"data") + 4
@@ -209,8 +208,8 @@ def test_a_truncated_recording_is_read_as_far_as_it_goes_or_refused(tmp_path, su
 
 def test_sizes_that_make_no_sense():
     for call in (
-        lambda: ArraySource(Y, SR, blocksize=0),
-        lambda: ArraySource(Y[None], SR),
+        lambda: ArraySource(SONG, SR, blocksize=0),
+        lambda: ArraySource(SONG[None], SR),
         lambda: SignalSource(duration_s=0),
     ):
         with pytest.raises(ValueError, match=r"blocksize=0|shape|duration_s=0"):
@@ -241,7 +240,7 @@ def through_stdin(tmp_path, data, raw=""):
 def test_wav_on_stdin_is_recognised(tmp_path, claim):
     samples, (sr, channels) = through_stdin(tmp_path, wav_bytes(channels=2, claim=claim))
     assert (sr, channels) == (str(SR), "2")
-    np.testing.assert_allclose(samples[:, 0], Y[:1000, 0], atol=2**-15)
+    np.testing.assert_allclose(samples[:, 0], SONG[:1000, 0], atol=2**-15)
 
 
 @pytest.mark.parametrize("encoding", _FORMATS)
@@ -298,4 +297,4 @@ def test_a_pipe_by_name(tmp_path):
     writer.start()
     samples = read(FileSource(fifo))
     writer.join()
-    np.testing.assert_allclose(samples[:, 0], Y[:20_000, 0], atol=2**-15)
+    np.testing.assert_allclose(samples[:, 0], SONG[:20_000, 0], atol=2**-15)

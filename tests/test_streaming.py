@@ -4,7 +4,6 @@ import contextlib
 import csv
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from command import no_file_above
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -121,17 +121,6 @@ def assert_holds(path, kept, names=FEATURES, what=TINY):
 def finished(writer, about=ABOUT):
     writer.finish(about)
     writer.discard()
-
-
-@contextlib.contextmanager
-def no_file_above(size):
-    """As on a full disk: no file may grow beyond so many bytes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 STEPS = st.one_of(st.floats(1e-3, 1), st.sampled_from((20.0, 59.999999999999, 60.0, 7321.5)))

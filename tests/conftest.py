@@ -1,0 +1,29 @@
+"""Fixtures that several files share."""
+
+import os
+
+import pytest
+import soundfile
+from command import SONG
+from sounds import SR
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder with song.wav in it, as the current one."""
+    monkeypatch.chdir(tmp_path)
+    soundfile.write("song.wav", SONG, SR)
+    return tmp_path
+
+
+@pytest.fixture
+def use(monkeypatch):
+    """Puts this process, and those that it starts, into another environment."""
+
+    def put(env):
+        for name in set(os.environ) - set(env):
+            monkeypatch.delenv(name)
+        for name, value in env.items():
+            monkeypatch.setenv(name, value)
+
+    return put

@@ -17,6 +17,7 @@ from servers import wait_for
 
 import rtaudio
 from rtaudio import Microphone, SourceError
+from rtaudio.capture import wire
 from rtaudio.capture.fake import FakeHost, Fault, RealClock, Script, numbers
 from rtaudio.capture.process import CaptureProcess, ProcessHost
 from rtaudio.capture.wire import Request
@@ -176,6 +177,48 @@ def test_the_child_ends_though_a_fork_keeps_the_pipe_open():
     finally:
         os.kill(other, signal.SIGKILL)
         parent.stdout.close()
+
+
+CHILD = [sys.executable, "-P", "-c"]
+
+
+def request(fault):
+    script = Script(switched_on_ns=wire.uptime_ns(), faults=(fault,))
+    return Request(fake=script.to_dict()).to_json() + "\n"
+
+
+def test_a_child_that_can_not_open_the_device_ends_by_itself():
+    """Also where nobody is left to end it: it can't see that while it hangs."""
+    program = "from rtaudio.capture import __main__ as child; child.OPENING_S = 1; child.main()"
+    hangs = request(Fault(0, "hang", seconds=60))
+    done = subprocess.run([*CHILD, program, "3", "1"], input=hangs, text=True, timeout=30)
+    assert done.returncode == -signal.SIGALRM
+
+
+def test_no_garbage_is_collected_while_it_captures(tmp_path):
+    program = textwrap.dedent(
+        """
+        import gc, os, sys
+        from rtaudio.capture import __main__ as child
+
+        def capturing(*args):
+            os.write(2, b"%d %d" % (gc.isenabled(), gc.get_freeze_count() > 1000))
+            return [0], [], []
+
+        child.select.select = capturing
+        child.main()
+        """
+    )
+    with (tmp_path / "ring").open("w+b") as file:
+        done = subprocess.run(
+            [*CHILD, program, str(file.fileno()), str(os.getpid())],
+            input=request(Fault(0, "flag")),
+            pass_fds=[file.fileno()],
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+    assert done.stderr == "0 1"
 
 
 def test_both_killed_at_once_leave_nothing():

@@ -4,7 +4,7 @@ import contextlib
 import sys
 import threading
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -17,13 +17,15 @@ from sounds import SR, assert_same, joined, music
 import rtaudio
 from rtaudio import Analyzer, ArraySource, Block, Gap, Settings, SignalSource, SourceError
 from rtaudio.analysis.frames import FEATURES
-from rtaudio.capture.fake import Script
+from rtaudio.capture.fake import FakeHost, Script, VirtualClock
 from rtaudio.capture.process import ProcessHost
+from rtaudio.consumers.latest import Latest
 from rtaudio.consumers.recorder import Recorder
 from rtaudio.consumers.worker import BoundedQueue
 from rtaudio.sources.block import CAUSES
 
 Y = np.stack([music(2.0), np.roll(music(2.0), 50)], axis=1)
+ARRAYS = [field.name for field in fields(rtaudio.Frames)][1:]
 SMALL = Settings(n_fft=64, hop_length=20, n_mels=8, n_mfcc=4)
 
 
@@ -234,6 +236,26 @@ def test_a_run_ends_exactly_where_it_is_told_to(what, cut, sr):
     assert {name: about[name] for name in CAUSES} == {
         name: getattr(run.stats, name) for name in CAUSES
     }
+
+
+def test_an_end_within_what_was_dropped():
+    host = FakeHost(Script(), VirtualClock())
+
+    class Away(rtaudio.Microphone):
+        """Its reader is away for longer than the ring holds."""
+
+        def __iter__(self):
+            for number, block in enumerate(super().__iter__()):
+                if number == 1000:
+                    host.clock.advance(40)
+                yield block
+
+    with rtaudio.live(Away(host=host), SMALL, duration_s=30) as run:
+        run.wait()
+    stats = run.stats
+    assert stats.delivered == stats.processed + stats.dropped
+    assert stats.processed + stats.lost == 30 * 48000
+    assert stats.dropped > 5 * 48000
 
 
 @given(what=told_blocks(), flushed=st.sets(st.integers(0, 7)))
@@ -492,6 +514,33 @@ def test_the_newest_row():
     polled[-1].mfcc[:] = 0
     assert run.latest().mfcc.any()
     assert run.stats.skipped == 0  # nobody iterated
+
+
+def test_a_row_that_is_overwritten_while_it_is_copied_is_copied_again():
+    def row(number):
+        arrays = {name: np.full((1, 3), number) for name in ARRAYS}
+        return Slow(number, **arrays)
+
+    class Slow(rtaudio.Frames):
+        """The writer comes round while it is copied, once."""
+
+        def newest(self):
+            return row(self.first)
+
+        def copy(self):
+            time_ = self.time.copy()
+            if self.first == 1:
+                for number in (2, 3, 4):
+                    latest.put(row(number))
+            arrays = {name: getattr(self, name).copy() for name in ARRAYS}
+            return rtaudio.Frames(self.first, **{**arrays, "time": time_})
+
+    latest = Latest()
+    assert latest.get() is None
+    latest.put(row(1))
+    got = latest.get()
+    assert got.first == 4
+    assert all((getattr(got, name) == 4).all() for name in ARRAYS)
 
 
 def test_polling_never_waits():

@@ -2,6 +2,7 @@
 
 import mmap
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from rtaudio.capture import ring
 from rtaudio.capture.ring import RingReader, RingWriter
+from rtaudio.capture.stream import Callback
 
 CHANNELS = 2
 
@@ -95,6 +97,30 @@ def test_what_the_host_says_is_kept():
     assert not reader.finished
     writer.finish()
     assert reader.finished
+
+
+@pytest.mark.parametrize(
+    ("adc", "now", "age_ns"),
+    [
+        (100.0, 100.25, 250_000_000),
+        (100.0, 100.0, 0),
+        (0.0, 5.0, -1),  # not filled in
+        (100.5, 100.0, -1),  # heard before it was spoken
+        (80.0, 100.0, -1),  # another clock's
+    ],
+)
+@pytest.mark.parametrize("overflow", [False, True])
+def test_the_callback_takes_the_devices_time_where_it_makes_sense(adc, now, age_ns, overflow):
+    writer, reader = pair(100, 10)
+    bells = []
+    callback = Callback(writer, bells.append, clock=lambda: 123, begin=lambda: 60)
+    times = SimpleNamespace(inputBufferAdcTime=adc, currentTime=now)
+    callback(block(0, 5), 5, times, SimpleNamespace(input_overflow=overflow))
+    reader.look()
+    (record,) = reader.new()
+    assert (record.length, record.clock_ns) == (5, 123)
+    assert (record.age_ns, record.overflow) == (age_ns, overflow)
+    assert (bells, reader.priority) == ([1], 60)
 
 
 def test_a_broken_record_is_told():

@@ -87,6 +87,7 @@ class Script:
     adc: bool = True
     """Whether the device tells a time at all."""
     latency_ms: float = 5.0
+    """How long after a block's last sample it is called back with, at least."""
     silent: bool = False
     """Zeros instead of numbers."""
     seed: int = 0
@@ -369,7 +370,7 @@ class FakeStream:
         usual = self._blocksize or script.blocksize
         count = self._random.randint(1, 2 * usual) if script.odd_sizes else usual
         self._in_burst = (self._in_burst or script.burst) - 1
-        due = host.captured_at(self._next + count + self._in_burst * usual)
+        due = self._arrives(self._next + count + self._in_burst * usual)
         due += round(self._random.uniform(0, script.jitter_ms) * 1e6)
         flag = ended = silent = False
         for i, fault in enumerate(script.faults):
@@ -387,12 +388,16 @@ class FakeStream:
             elif fault.kind == "stall":
                 due = max(due, over)
             if fault.kind in ("loss", "flagged_loss", "freeze", "asleep"):
-                due = max(due, host.captured_at(self._next + count))
+                due = max(due, self._arrives(self._next + count))
         if ended:
             host.clock.call_at(due, self._finish)
         elif not silent:
             due = max(due, self._called)
             host.clock.call_at(due, partial(self._call, count, flag))
+
+    def _arrives(self, number: int) -> int:
+        """When so many samples can be called back with, in ns."""
+        return self._host.captured_at(number) + round(self._host.script.latency_ms * 1e6)
 
     def _finish(self) -> None:
         if self.active:

@@ -166,6 +166,5 @@ class RingReader(_Ring):
             out[before_end * width : record.length * width] = self._data[
                 : (record.length - before_end) * width
             ]
-        self._record(record.number)  # still the same one
         self._header[READ_SAMPLES] = record.at + record.length
         self._header[READ_RECORDS] = record.number + 1

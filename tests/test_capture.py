@@ -179,7 +179,7 @@ def test_the_child_ends_though_a_fork_keeps_the_pipe_open():
         parent.stdout.close()
 
 
-CHILD = [sys.executable, "-P", "-c"]
+CHILD = [sys.executable, "-c"]
 
 
 def request(fault):
@@ -191,7 +191,7 @@ def test_a_child_that_can_not_open_the_device_ends_by_itself():
     """Also where nobody is left to end it: it can't see that while it hangs."""
     program = "from rtaudio.capture import __main__ as child; child.OPENING_S = 1; child.main()"
     hangs = request(Fault(0, "hang", seconds=60))
-    done = subprocess.run([*CHILD, program, "3", "1"], input=hangs, text=True, timeout=30)
+    done = subprocess.run([*CHILD, program, "3", "1"], input=hangs, text=True, cwd=ROOT, timeout=30)
     assert done.returncode == -signal.SIGALRM
 
 
@@ -214,6 +214,7 @@ def test_no_garbage_is_collected_while_it_captures(tmp_path):
             [*CHILD, program, str(file.fileno()), str(os.getpid())],
             input=request(Fault(0, "flag")),
             pass_fds=[file.fileno()],
+            cwd=ROOT,
             capture_output=True,
             text=True,
             timeout=30,

@@ -13,11 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import rtaudio
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PACKAGES = (
-    *("rtaudio", "numpy", "scipy", "numba", "rocket-fft", "soxr", "soundfile", "librosa"),
+    *("numpy", "scipy", "numba", "rocket-fft", "soxr", "soundfile", "librosa"),
     *("sounddevice", "kaldi-native-fbank", "essentia", "torch", "rtmixer"),
 )
 
@@ -29,7 +31,7 @@ def machine() -> dict[str, Any]:
     if info.exists():
         models = [line for line in info.read_text().splitlines() if line.startswith("model name")]
         cpu = models[0].partition(":")[2].strip() if models else cpu
-    versions = {"python": platform.python_version()}
+    versions = {"python": platform.python_version(), "rtaudio": rtaudio.__version__}
     for name in PACKAGES:
         try:
             versions[name] = importlib.metadata.version(name)

@@ -102,12 +102,13 @@ USAGE = [
     ("song.wav", "did you mean analyze song.wav"),
     ("analyze song.wav -o song.wav", "song.wav: File exists"),
     ("plot song.wav -o ./song.wav", "is the recording itself"),
-    ("--verison", "usage: unrecognized arguments: --verison; see rtaudio --help"),
+    ("--verison", "usage: unrecognized arguments: --verison; did you mean --version?"),
     ("analyze song.wav --n-fft 0", "n_fft=0 is not in 1 …"),
     ("analyze song.wav --n-fft x", "invalid int value: 'x'"),
     ("analyze song.wav --fmin 900 --fmax 100", "fmin=900 Hz is not below fmax"),
     ("analyze song.wav --window haming", "did you mean 'hamming'"),
-    ("analyze song.wav --nfft 3", "unrecognized arguments: --nfft"),
+    ("analyze song.wav --nfft 3", "unrecognized arguments: --nfft 3; did you mean --n-fft?"),
+    ("analyze song.wav --hop 3", "did you mean --hop-length?"),
     ("analyze song.wav --features mfcc,tempo", "'tempo' is not a feature"),
     ("analyze song.wav --features ,", "no feature named"),
     ("analyze song.wav --jobs 0", "--jobs 0"),
@@ -127,7 +128,7 @@ USAGE = [
     ("demo --duration 0", "--duration 0"),
     ("demo --top-db 80", "rtaudio plot demo:"),
     ("analize song.wav", "did you mean analyze"),
-    ("--frobnicate", "unrecognized arguments: --frobnicate"),
+    ("--frobnicate", "unrecognized arguments: --frobnicate; see rtaudio --help"),
 ]
 
 

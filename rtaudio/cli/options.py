@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -24,9 +25,14 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise `UsageError`."""
-        raise UsageError(
-            f"{self.prog.partition(' ')[2] or 'usage'}: {message}; see {self.prog} --help"
-        )
+        hint = f"see {self.prog} --help"
+        if message.startswith("unrecognized arguments: -"):
+            word = message.split()[2].partition("=")[0]
+            options = list(self._option_string_actions)
+            near = [option for option in options if option.startswith(word)]
+            near = near or difflib.get_close_matches(word, options, n=1)
+            hint = f"did you mean {near[0]}?" if near else hint
+        raise UsageError(f"{self.prog.partition(' ')[2] or 'usage'}: {message}; {hint}")
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rtaudio.pipeline import LiveStats as LiveStats
     from rtaudio.pipeline import live as live
     from rtaudio.recordings import analyze as analyze
+    from rtaudio.screen import show as show
     from rtaudio.sources.array import ArraySource as ArraySource
     from rtaudio.sources.block import Block as Block
     from rtaudio.sources.block import Gap as Gap
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from rtaudio.sources.microphone import MicrophoneStats as MicrophoneStats
     from rtaudio.sources.microphone import devices as devices
     from rtaudio.sources.signal import SignalSource as SignalSource
+    from rtaudio.view.canvas import ViewError as ViewError
+    from rtaudio.view.look import Look as Look
 
 _HOMES = {
     "Analyzer": "rtaudio.analysis.analyzer",
@@ -49,6 +52,9 @@ _HOMES = {
     "MicrophoneStats": "rtaudio.sources.microphone",
     "devices": "rtaudio.sources.microphone",
     "live": "rtaudio.pipeline",
+    "Look": "rtaudio.view.look",
+    "ViewError": "rtaudio.view.canvas",
+    "show": "rtaudio.screen",
 }
 __all__ = [
     "Analyzer",
@@ -61,15 +67,18 @@ __all__ = [
     "Gap",
     "Live",
     "LiveStats",
+    "Look",
     "Microphone",
     "MicrophoneStats",
     "Settings",
     "SignalSource",
     "SourceError",
+    "ViewError",
     "__version__",
     "analyze",
     "devices",
     "live",
+    "show",
 ]
 
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from rtaudio.analysis.frames import Frames
+    from rtaudio.consumers.history import History
     from rtaudio.sources.block import Source
 
 QUEUE_S = 10.0  # what a consumer's queue holds
@@ -105,12 +106,17 @@ class Live:
         self._rows: BoundedQueue[Frames] | None = None  # for iterating
         self._on_frames: list[BoundedQueue[Frames]] = []
         self._on_blocks: list[BoundedQueue[Block]] = []
+        self._history: History | None = None
+        self._next: tuple[Settings, History | None] | None = None  # from the next block on
+        self._unknown = 0  # samples before those that the analyzer gets
+        self._first_row = 0  # the first that holds none of them
         self._thread = threading.Thread(target=self._run, name="rtaudio processing", daemon=True)
         self._done = threading.Event()
         self._turn = threading.Lock()  # held while a block is processed
         self._stopping = self._ended = False
         self._error: Exception | None = None
         self._processed = self._beyond = self._frames = self._position = 0
+        self._invalid = self._skipped = 0  # of analyzers and queues that are no more
         self._lost = dict.fromkeys(CAUSES, 0)
         self._age_ms = math.nan
         self._opened = False
@@ -162,14 +168,41 @@ class Live:
         finish: Callable[[], None] | None = None,
         end_s: float | None = 30.0,
     ) -> Worker[Block]:
-        """Hand every block to ``take``, as the source delivered it. Before `start`."""
+        """Hand every block from now on to ``take``, as the source delivered it."""
         self.open()
         capacity = int(QUEUE_S * self.source.sr)
         queue: BoundedQueue[Block] = BoundedQueue(capacity, skip=self.source.realtime)
         worker = Worker(name, queue, self.tell, take, flush, finish, end_s)
-        self._on_blocks.append(queue)
         self.workers.append(worker)
+        if self._begun:
+            worker.start()
+        self._on_blocks.append(queue)
+        if self._ended:
+            queue.close()
         return worker
+
+    def detach_blocks(self, worker: Worker[Block]) -> None:
+        """Hand no more blocks to a worker, and wait until it has finished."""
+        self._on_blocks.remove(worker.queue)
+        worker.end()
+        self._skipped += worker.queue.skipped
+
+    def watch(self, history: History) -> None:
+        """Write the rows and the waveform into ``history``, from the first one on."""
+        self.open()
+        self._history = history
+        self._analyzer.tap = history.tap
+
+    def change(self, settings: Settings, history: History | None = None) -> None:
+        """Analyze by other settings from the next block on; ``history`` takes the place of the one.
+
+        The rows keep their place on the time axis. The rate stays. Raises `RuntimeError` where
+        somebody takes rows, who would get others in the middle.
+        """
+        if self._on_frames:
+            raise RuntimeError("the rows are being written: their settings stay until the end")
+        self.settings = settings
+        self._next = settings, history
 
     def _queues(self) -> list[BoundedQueue[Any]]:
         return [*self._on_frames, *self._on_blocks]
@@ -192,7 +225,9 @@ class Live:
         self.open()
         for number, consumer in enumerate(self._consumers, 1):
             self.attach_frames(getattr(consumer, "__name__", f"consumer {number}"), consumer)
-        if not self.workers:  # somebody will iterate: nothing is to be missed until then
+        if not (
+            self.workers or self._history
+        ):  # somebody will iterate: nothing is to be missed until then
             self._rows = self._rows_queue()
         _fast_switching(True)
         for worker in self.workers:
@@ -264,6 +299,16 @@ class Live:
         self._raise_error()
 
     @property
+    def ended(self) -> bool:
+        """Whether the source has ended, or was closed."""
+        return self._ended
+
+    @property
+    def error(self) -> Exception | None:
+        """What the source failed with, where nobody was told yet."""
+        return self._error
+
+    @property
     def _begun(self) -> bool:
         return self._thread.ident is not None
 
@@ -321,8 +366,8 @@ class Live:
             processed=self._processed,
             **lost,
             frames=self._frames,
-            skipped=sum(queue.skipped for queue in queues),
-            invalid=self._analyzer.invalid if self._opened else 0,
+            skipped=self._skipped + sum(queue.skipped for queue in queues),
+            invalid=self._invalid + (self._analyzer.invalid if self._opened else 0),
             age_ms=self._age_ms,
             microphone=microphone,
         )
@@ -389,17 +434,38 @@ class Live:
         for gap in block.gaps:
             self._lost[gap.cause] += gap.length
         self._lost["host"] += block.lost - sum(gap.length for gap in block.gaps)
-        for queue in self._on_blocks:
+        for queue in self._on_blocks.copy():  # which may be attached and detached meanwhile
             queue.put(block.copy())
-        for frames in self._analyzer.feed(block.samples, block.lost, block.captured):
+        if self._next is not None:
+            self._turn_to(block.first_sample - block.lost, *self._next)
+        lost = block.lost + self._unknown
+        self._unknown = 0
+        for frames in self._analyzer.feed(block.samples, lost, block.captured):
             self._hand_out(frames)
 
+    def _turn_to(self, position: int, settings: Settings, history: History | None) -> None:
+        """Analyze by other settings from the sample ``position`` on."""
+        self._next = None
+        tap = None if history is None else history.tap
+        self._invalid += self._analyzer.invalid
+        self._analyzer = Analyzer(settings, self.source.sr, tap=tap)
+        self._history, self._latest = history, Latest()
+        # The new analyzer has not seen what came before; frames that hold some of it are left out.
+        self._unknown = position
+        reach = self._analyzer.reach + (settings.n_fft // 2 if settings.center else 0)
+        known = math.ceil(position * (settings.sr or 1) / self.source.sr) + reach
+        self._first_row = -(-known // settings.hop_length)
+
     def _hand_out(self, frames: Frames) -> None:
+        if frames.first < self._first_row:
+            return
         self._frames += len(frames)
         age_ms = (time.perf_counter() - float(frames.captured[-1])) * 1e3
         if not math.isnan(age_ms):
             self._age_ms = age_ms
         self._latest.put(frames)
+        if self._history is not None:
+            self._history.put(frames)
         for queue in self._on_frames:
             queue.put(frames.copy())
 

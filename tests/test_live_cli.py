@@ -389,7 +389,6 @@ def test_a_full_disk_ends_the_features_and_it_goes_on_recording(
 # --- what is refused --------------------------------------------------------------------------
 
 USAGE = [
-    ("song.wav", "there is no window yet: add --headless"),
     ("song.wav --headless --top-db 80", "works in rtaudio analyze and plot"),
     ("--headless --top-db 80", "works in rtaudio analyze and plot"),
     ("song.wav --headless --device usb", "--device is for a microphone, and song.wav is none"),

@@ -24,10 +24,11 @@ ROOMS = {
         *("numpy", "pyarrow", "rtaudio", "rtaudio.analysis", "rtaudio.sources"),
         "rtaudio.capture",
     },
+    "rtaudio.consumers.history": {"numpy", "rtaudio.analysis"},
     "rtaudio.recordings": {"numpy", "rtaudio", "rtaudio.analysis", "rtaudio.sources"},
     "rtaudio.pipeline": {
         *("numpy", "rtaudio", "rtaudio.analysis", "rtaudio.sources", "rtaudio.consumers"),
-        "rtaudio.recordings",
+        *("rtaudio.consumers.history", "rtaudio.recordings"),
     },
     "rtaudio.figures": {
         *("numpy", "scipy", "matplotlib", "rtaudio.analysis", "rtaudio.consumers"),
@@ -39,17 +40,27 @@ ROOMS = {
         "rtaudio.consumers",
         "rtaudio.recordings",
     },
+    "rtaudio.view": {
+        *("numpy", "vispy", "glfw", "matplotlib", "PIL"),
+        *("rtaudio.analysis", "rtaudio.consumers.history"),
+    },
+    "rtaudio.screen": {
+        *("numpy", "PIL", "rtaudio.analysis", "rtaudio.capture", "rtaudio.sources"),
+        *("rtaudio.consumers", "rtaudio.consumers.history", "rtaudio.pipeline", "rtaudio.view"),
+        "rtaudio.doctor",
+    },
     "rtaudio.words": {"numba", "rich", "rtaudio.analysis", "rtaudio.batch", "rtaudio.recordings"},
     "rtaudio.cli": {
         *("rtaudio", "rtaudio.analysis", "rtaudio.sources", "rtaudio.consumers"),
         *("rtaudio.pipeline", "rtaudio.recordings", "rtaudio.batch", "rtaudio.figures"),
-        *("rtaudio.capture", "rtaudio.words", "rtaudio.doctor", "rich"),
+        *("rtaudio.capture", "rtaudio.words", "rtaudio.doctor", "rtaudio.screen", "rich"),
+        *("rtaudio.view", "numpy"),
     },
     "rtaudio.doctor": {"rtaudio", "rtaudio.sources"},
     "rtaudio.__main__": {"rtaudio.cli"},
     "rtaudio": {
         *("rtaudio.analysis", "rtaudio.sources", "rtaudio.recordings", "rtaudio.pipeline"),
-        "rtaudio.capture",
+        *("rtaudio.capture", "rtaudio.screen", "rtaudio.view"),
     },
 }
 # A Features saves itself; that one import points up, and runs at the call.

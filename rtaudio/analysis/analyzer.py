@@ -73,7 +73,7 @@ class Analyzer:
             self._resampler = Resampler(self._source_sr, settings.sr, channel)
         self._channel = channel if self._resampler is None else 0  # of what `_append` gets
         self._bits = settings.quantize_bits or 0
-        self._tap = tap
+        self.tap = tap
         self._kernel = kernel.rows_releasing_gil if release_gil else kernel.rows_holding_gil
         self._time_to_last = (n_fft - 1 - n_fft // 2) / settings.sr
 
@@ -134,6 +134,11 @@ class Analyzer:
         self._capture_shift = math.nan
         self._ready = False  # a frame is complete
         self._ended = False
+
+    @property
+    def reach(self) -> int:
+        """How far a sample acts beyond its own place, in samples at ``settings.sr``."""
+        return 0 if self._resampler is None else self._resampler.reach
 
     @property
     def invalid(self) -> int:
@@ -283,8 +288,8 @@ class Analyzer:
         self._piece = None if fits else samples[taken:]
         buffer, at = self._samples, self._filled
         self._invalid += kernel.append(block, self._channel, self._bits, buffer, at)
-        if self._tap is not None:
-            self._tap(self._end, buffer[at : at + taken])
+        if self.tap is not None:
+            self.tap(self._end, buffer[at : at + taken])
         if self._start <= self._end:
             self._filled += taken
         self._end += taken

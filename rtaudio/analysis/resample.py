@@ -58,6 +58,11 @@ class Resampler:
         self._position = 0  # samples taken or lost so far, at the source's rate
         self.invalid = 0
 
+    @property
+    def reach(self) -> int:
+        """How far a lost sample spreads to either side, in samples of the output."""
+        return math.ceil(REACH * max(1, self._up / self._down))
+
     def pieces(
         self, samples: NDArray[np.floating], lost: int
     ) -> Iterator[NDArray[np.float32] | Gap | Zeros]:
@@ -88,7 +93,7 @@ class Resampler:
         start = self._position * self._up // self._down
         self._position += lost
         stop = -(-self._position * self._up // self._down)
-        reach = math.ceil(REACH * max(1, self._up / self._down))
+        reach = self.reach
         yield Gap(max(0, start - reach), stop + (reach if reach_behind is None else reach_behind))
         # Once nothing but zeros is held back, a whole number of periods can be left out: an
         # outage of a day costs no more than one of a second.

@@ -23,6 +23,7 @@ from rtaudio.cli.options import (
     parse_words,
     settings_of,
 )
+from rtaudio.cli.window import Screen, add_look, look_of
 from rtaudio.words import Words
 
 if TYPE_CHECKING:
@@ -30,10 +31,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from rtaudio.analysis.frames import Frames
+    from rtaudio.analysis.settings import Settings
     from rtaudio.consumers.recorder import Recorder
     from rtaudio.consumers.streaming import StreamingWriter
     from rtaudio.pipeline import Live
     from rtaudio.sources.block import Source
+    from rtaudio.view.look import Look
 
 UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 METER_S = 0.1
@@ -42,27 +45,43 @@ STALLED_S = 3.0  # how long Ctrl-C waits for a reader of standard output
 
 def main(argv: Sequence[str]) -> int:
     """Analyze sound as it comes, until it ends or Ctrl-C does."""
-    args = _parse(argv)
-    settings = settings_of(args)
-    words = Words(args.quiet)
+    args = parse(argv)
+    settings, look, words = settings_of(args), look_of(args), Words(args.quiet)
     words.compile(live=True)
+    return run(args, settings, look, words)
+
+
+def run(
+    args: argparse.Namespace,
+    settings: Settings,
+    look: Look,
+    words: Words,
+    screen: Screen | None = None,
+) -> int:
+    """Do what was asked for, on ``screen`` where that is open already; returns the exit status."""
     from rtaudio.pipeline import Live
     from rtaudio.sources.block import SourceError
+    from rtaudio.view.canvas import ViewError
 
-    notes: deque[str] = deque()  # what is told, for standard output too
+    notes: deque[str] = deque()  # what is told, for standard output and the window too
+    notices: deque[str] = deque()
 
     def tell(text: str) -> None:
         words.error(text)
         notes.append(text)
+        notices.append(text)
 
     try:
-        source = _source(args)
-        run = Live(source, settings, duration_s=args.duration, tell=tell)
+        if screen is None and (args.screenshot or not args.headless):
+            screen = Screen(args, look, words)
+        run = Live(_source(args), settings, duration_s=args.duration, tell=tell)
         run.open()
-    except SourceError as error:
+    except (SourceError, ViewError) as error:
         words.error(str(error))
         return UNREADABLE
     try:
+        if screen is not None:
+            screen.begin(run, notices)
         _attach(run, args, notes)
     except OSError as error:
         run.close()
@@ -72,10 +91,11 @@ def main(argv: Sequence[str]) -> int:
     except BaseException:
         run.close()
         raise
-    return _listen(run, args, words)
+    return _listen(run, args, words, screen)
 
 
-def _parse(argv: Sequence[str]) -> argparse.Namespace:
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The options; raises `UsageError`."""
     parser = new_parser("live", "Analyze a microphone, a file or standard input as it sounds.")
     add = parser.add_argument
     add("source", nargs="?", metavar="SOURCE", help="a file, demo:, or - (default: microphone)")
@@ -95,6 +115,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--device-rate", type=int, metavar="HZ", help="its rate (default: its own)")
     add("--blocksize", type=int, metavar="N", help="samples of a block (default: its choice)")
     add("--latency", metavar="S", help="low, high or seconds (high)")
+    add_look(parser)
     add_settings(parser)
     args, sources = parse_words(parser, argv)
     if args.source is not None:
@@ -114,8 +135,6 @@ def _check(args: argparse.Namespace) -> None:
     microphone = args.source is None
     if args.top_db is not None:
         raise UsageError("--top-db needs the whole recording: it works in rtaudio analyze and plot")
-    if not args.headless:
-        raise UsageError("there is no window yet: add --headless")
     if args.source == "":
         raise UsageError("the SOURCE's name is empty")
     for option in ("device", "device_rate", "blocksize", "latency"):
@@ -215,7 +234,7 @@ def _attach(run: Live, args: argparse.Namespace, notes: deque[str]) -> None:
         if args.json or args.out == "-":
             out = _Stdout(run, args, notes)
             run.attach_frames("standard output", out.take, out.flush, out.finish, STALLED_S)
-        if not run.workers:  # the levels alone
+        if args.headless and not run.workers:  # the levels alone
             run.attach_frames("the levels", lambda frames: None)
         undo.pop_all()
 
@@ -314,16 +333,29 @@ def _json(values: dict[str, Any]) -> str:
 # --- while it runs ----------------------------------------------------------------------------
 
 
-def _listen(run: Live, args: argparse.Namespace, words: Words) -> int:
-    """Run until the end, showing the level; returns the exit status."""
+def _listen(run: Live, args: argparse.Namespace, words: Words, screen: Screen | None) -> int:
+    """Run until the end, showing it; returns the exit status."""
     from rtaudio.sources.block import SourceError
+
+    def current() -> Live:  # another one once another device was chosen
+        return run if screen is None else screen.run
+
+    def display_died() -> None:
+        with contextlib.suppress(SourceError):
+            current().close()
+        words.error("the screen is gone: the run has ended, and what it wrote is whole")
+        os._exit(_conclude(UNREADABLE, current(), words))
 
     status = DONE
     try:
         try:
-            _watch(run, args, words)
+            if screen is None or args.headless:
+                _watch(run, args, words)
+            else:
+                words.say(f"{title(run)}; h in the window shows the keys")
+                screen.watch(display_died)
         finally:
-            run.close()
+            current().close()
     except KeyboardInterrupt:
         status = INTERRUPTED
     except Terminated:
@@ -331,6 +363,14 @@ def _listen(run: Live, args: argparse.Namespace, words: Words) -> int:
     except SourceError as error:
         words.error(str(error))
         status = UNREADABLE
+    status = _conclude(status, current(), words)
+    if screen is not None and not screen.end():
+        status = UNREADABLE
+    return status
+
+
+def _conclude(status: int, run: Live, words: Words) -> int:
+    """Tell the books; returns the exit status."""
     words.clear()
     sum_up(run, words)
     failed = any(worker.error is not None for worker in run.workers)

@@ -20,7 +20,6 @@ from rtaudio.words import Words
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from rtaudio.analysis.frames import Frames
     from rtaudio.analysis.settings import Settings
     from rtaudio.recordings import Summary
     from rtaudio.sources.block import Source
@@ -49,21 +48,20 @@ def main(argv: Sequence[str]) -> int:
 
     words = Words(args.quiet)
     words.compile()
-    summary = picture(file, lambda: open_source(file), settings, out, args.top_db, words)
+    summary = _picture(file, lambda: open_source(file), settings, out, args.top_db, words)
     if summary is None:
         return UNREADABLE
     words.say(f"{file}: {summary.duration_s:.3f} s, {summary.frames} frames → {out}")
     return DONE
 
 
-def picture(
+def _picture(
     name: str,
     open_again: Callable[[], Source],
     settings: Settings,
     out: Path,
     top_db: float | None,
     words: Words,
-    watch: Callable[[Frames], None] = lambda frames: None,
 ) -> Summary | None:
     """Draw the five pictures, and print the durations; None where it could not be done."""
     from rtaudio import figures
@@ -74,16 +72,12 @@ def picture(
         raise UsageError(f"--out {out}: not one of {', '.join(figures.PICTURE_SUFFIXES)}")
     overview = figures.Overview()
 
-    def consume(frames: Frames) -> None:
-        watch(frames)
-        overview.take(frames)
-
     try:
         with words.progress([name]) as report:
             summary = analyze_recording(
                 open_again,
                 settings,
-                consume,
+                overview.take,
                 top_db=top_db,
                 tap=overview.hear,
                 progress=lambda done_s, total_s: report(0, done_s, total_s),

@@ -1,0 +1,372 @@
+"""A live run on the screen: the window with its keys, or a picture of it without one."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import threading
+import time
+from collections import deque
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rtaudio import doctor
+from rtaudio.consumers.history import History
+from rtaudio.consumers.recorder import Recorder
+from rtaudio.pipeline import Live, live
+from rtaudio.sources.block import Block, SourceError
+from rtaudio.sources.microphone import Microphone, devices
+from rtaudio.view.canvas import (
+    ViewError,
+    check_backend,
+    most_pixels,
+    open_canvas,
+    picture,
+    when_display_dies,
+)
+from rtaudio.view.captions import Status
+from rtaudio.view.look import Look
+from rtaudio.view.scene import Scene
+from rtaudio.view.window import Window
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from os import PathLike
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from rtaudio.analysis.settings import Settings
+    from rtaudio.capture.devices import Device
+    from rtaudio.consumers.worker import Worker
+    from rtaudio.pipeline import LiveStats
+    from rtaudio.sources.block import Source
+
+MOST_DEVICES = 9  # as many as there are digits
+
+
+def mended(error: ViewError) -> ViewError:
+    """With what to do about it."""
+    if error.missing == "screen":
+        advice = "start it in a desktop session or over ssh -X, or do without one: --headless"
+    elif error.missing in ("OpenGL", "fontconfig"):
+        advice = doctor.install(error.missing)
+    elif error.missing:
+        advice = f"pip install {error.missing}"
+    else:
+        return error
+    return ViewError(f"{error}: {advice}")
+
+
+class Session:
+    """A live run as the window shows it, and what the keys do to it.
+
+    All calls in the window's thread; what takes long is done in another one.
+    """
+
+    def __init__(
+        self,
+        run: Live,
+        look: Look,
+        notices: deque[str] | None = None,
+        on_replaced: Callable[[Live], None] | None = None,
+    ) -> None:
+        """Open the run's source; raises as `Live.open`. ``notices`` is what `tell` fills."""
+        self.run = run.open()
+        self.history = History(run.settings, span_s=look.span_s)
+        run.watch(self.history)
+        self._look, self._on_replaced = look, on_replaced
+        self._notices = deque() if notices is None else notices
+        self._recording: Worker[Block] | None = None
+        self._recorder: Recorder | None = None
+        self._devices: list[Device] | None = None
+        self._busy = False
+
+    def tell(self, text: str) -> None:
+        """Show a line for some seconds. May be called by any thread."""
+        self._notices.append(text)
+
+    def notices(self) -> list[str]:
+        """What was told since the last call."""
+        return [self._notices.popleft() for _ in range(len(self._notices))]
+
+    @property
+    def running(self) -> bool:
+        """Whether the source goes on."""
+        return not self.run.ended
+
+    def words(self) -> tuple[str, bool]:
+        """What is heard, by which settings, and what was lost; whether that is so."""
+        run, stats, settings = self.run, self.run.stats, self.run.settings
+        sr = settings.sr or 1
+        rate = f"{run.source.sr} Hz" + (f" → {sr} Hz" if sr != run.source.sr else "")
+        lengths = (("n_fft", settings.n_fft), ("hop", settings.hop_length))
+        parts = [f"{run.source.name.removesuffix(':')}, {rate}"]
+        parts += [f"{name} {n} ({1000 * n / sr:.1f} ms)" for name, n in lengths]
+        lost = f"lost {stats.lost} samples ({stats.lost / run.source.sr:.2f} s)"
+        parts.append(lost if stats.lost else "nothing lost")
+        if not self.running:
+            parts.insert(0, f"ENDED: {run.error}" if run.error else "ENDED")
+        if self._recording is not None and self._recorder is not None:
+            parts.insert(0, f"● REC {Path(self._recorder.paths[0]).name}")
+        return "    ".join(parts), bool(stats.lost)
+
+    # --- keys ---------------------------------------------------------------------------------
+
+    def scale_n_fft(self, factor: float) -> None:
+        """Analyze by a longer or shorter frame from now on."""
+        settings = self.run.settings
+        n_fft = round(settings.n_fft * factor)
+        if not settings.hop_length <= n_fft <= 1 << 16:
+            return self.tell(f"n_fft stays {settings.n_fft}: it may be from the hop to 65536")
+        try:
+            changed = replace(settings, n_fft=n_fft)
+            history = History(changed, span_s=self._look.span_s)
+            self.run.change(changed, history)
+        except (ValueError, RuntimeError) as error:
+            return self.tell(f"n_fft stays {settings.n_fft}: {error}")
+        self.history = history
+        return self.tell(f"n_fft {n_fft}")
+
+    def record(self) -> None:
+        """Begin a recording in the current folder, or end it."""
+        if self._recording is not None:
+            worker, self._recording = self._recording, None
+            self.run.detach_blocks(worker)
+            if worker.error is None and self._recorder is not None:
+                self.tell(f"recorded {self._recorder.paths[0]}")
+            return None
+        if not self.running:
+            return self.tell("nothing to record: the source has ended")
+        source = self.run.source
+        try:
+            recorder = Recorder(
+                f"{now_name()}.wav", source.sr, source.channels, start=datetime.now().astimezone()
+            )
+        except OSError as error:
+            return self.tell(f"no recording: {error.filename}: {error.strerror}")
+        self._recorder = recorder
+        first: int | None = None
+
+        def take(block: Block) -> None:
+            nonlocal first
+            if first is None:  # a take begins with a sample, not with a gap
+                first = block.first_sample
+                block.lost, block.gaps = 0, ()
+            block.first_sample -= first
+            recorder.take(block)
+
+        steps = (take, recorder.flush, recorder.finish)
+        self._recording = self.run.attach_blocks("the recording", *steps, end_s=None)
+        return self.tell(f"recording {recorder.paths[0]}")
+
+    def save(self, pixels: NDArray[np.uint8], about: dict[str, Any]) -> None:
+        """Write what is seen into the current folder."""
+        path = Path(f"{now_name()}.png")
+        try:
+            write_png(path, pixels, about)
+        except OSError as error:
+            return self.tell(f"no picture: {path}: {error.strerror}")
+        return self.tell(f"saved {path}")
+
+    def list_devices(self) -> None:
+        """Find the devices; takes a while."""
+        self._devices = None
+        self._do(self._find_devices)
+
+    def _find_devices(self) -> None:
+        try:
+            self._devices = devices()[:MOST_DEVICES]
+        except SourceError as error:
+            self._devices = []
+            self.tell(str(error))
+
+    @property
+    def devices(self) -> list[str] | None:
+        """The devices, as they are told; None while they are looked for."""
+        return None if self._devices is None else [str(device) for device in self._devices]
+
+    def choose(self, number: int) -> None:
+        """Listen to another device from now on."""
+        assert self._devices is not None
+        if self.run.workers and self._recording is None:
+            return self.tell("what is being written belongs to this source: end the run first")
+        if self._recording is not None:
+            self.record()
+        device = self._devices[number]
+        self.tell(f"opening {device} …")
+        self._do(lambda: self._turn_to(device))
+        return None
+
+    def _turn_to(self, device: Device) -> None:
+        old = self.run
+        settings = replace(old.settings, sr=None)
+        try:
+            run = Live(Microphone(device.index), settings, tell=old.tell)
+            history = History(run.open().settings, span_s=self._look.span_s)
+        except (SourceError, ValueError) as error:
+            return self.tell(f"still at {old.source.name}: {error}")
+        run.watch(history)
+        with contextlib.suppress(SourceError):  # it is over, whatever it was
+            old.close()
+        self.run, self.history = run.start(), history
+        if self._on_replaced is not None:
+            self._on_replaced(old)
+        return None
+
+    def _do(self, work: Callable[[], None]) -> None:
+        """In a thread of its own, one after the other."""
+        if self._busy:
+            return
+
+        def run() -> None:
+            try:
+                work()
+            except Exception as error:  # noqa: BLE001 - told, and the window goes on
+                self.tell(f"{type(error).__name__}: {error}")
+            finally:
+                self._busy = False
+
+        self._busy = True
+        threading.Thread(target=run, name="rtaudio window's errand", daemon=True).start()
+
+
+def now_name() -> str:
+    """What is saved now is called so."""
+    return f"rtaudio-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
+
+
+def write_png(path: Path, pixels: NDArray[np.uint8], about: dict[str, Any]) -> None:
+    """Write a picture, whole or not at all; what it shows and where stands in it as JSON."""
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
+
+    from rtaudio.consumers.partial import Partial
+
+    info = PngInfo()
+    info.add_text("rtaudio", json.dumps(about))
+    partial = Partial(path)
+    try:
+        Image.fromarray(pixels).save(partial.name, format="png", pnginfo=info)
+        partial.commit()
+    finally:
+        with contextlib.suppress(OSError):
+            partial.discard()
+
+
+class Offscreen:
+    """Pictures of a run without a window. Raises `ViewError` where OpenGL is missing."""
+
+    def __init__(self, look: Look, size: tuple[int, int]) -> None:
+        try:
+            self._canvas = open_canvas("egl", (16, 16), show=False)
+            check_size(size)
+        except ViewError as error:
+            raise mended(error) from None
+        self._scene = Scene(look)
+        self._scene.resize(size, max(1, size[1] // 1080))
+        self.size = size
+
+    def draw(self, session: Session) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+        """The picture of now, (height, width, 3), and what it shows."""
+        self._canvas.set_current()
+        now, status = time.perf_counter(), Status(*session.words())
+        draw = lambda: self._scene.draw(session.history, now, session.running, status)  # noqa: E731
+        return picture(self.size, draw), self._scene.about()
+
+
+def check_size(size: tuple[int, int]) -> None:
+    """Raise `ValueError` for a size that can't be drawn; where OpenGL is current."""
+    most = most_pixels()
+    if max(size) > most:
+        raise ValueError(f"a picture of {size[0]}x{size[1]} is beyond {most}x{most}, OpenGL's most")
+
+
+def open_window(
+    look: Look | None = None, backend: str = "glfw", size: tuple[int, int] = (1280, 720)
+) -> Window:
+    """A window for `watch`; raises `ViewError`, and `ValueError` for what vispy does not have."""
+    try:
+        check_backend(backend)
+        window = Window(look or Look(), backend=backend, size=size)
+        check_size(size)
+        return window
+    except ViewError as error:
+        raise mended(error) from None
+
+
+def watch(
+    window: Window,
+    session: Session,
+    *,
+    close: bool = False,
+    at_close: Callable[[NDArray[np.uint8], dict[str, Any]], object] | None = None,
+    display_died: Callable[[], object] | None = None,
+) -> None:
+    """Start the run, and show it until the window is closed; the run goes on then.
+
+    ``close``: close the window where the source ends. ``at_close`` gets the last picture.
+    ``display_died`` is called where the screen is gone, and must not return.
+    """
+    if display_died is not None:
+        when_display_dies(display_died)
+    session.run.start()
+    window.run(session, at_close, until=(lambda: not session.running) if close else None)
+
+
+def show(
+    source: str | PathLike[str] | Source | None = None,
+    settings: Settings | None = None,
+    *,
+    look: Look | None = None,
+    backend: str = "glfw",
+    size: tuple[int, int] = (1280, 720),
+    realtime: bool = True,
+    duration_s: float | None = None,
+    **overrides: Any,
+) -> LiveStats:
+    """Show a window on a source until it is closed; returns the books of the run.
+
+    Parameters
+    ----------
+    source, settings, realtime, duration_s, overrides
+        As `rtaudio.live` has them. Where the source ends, the last picture stays.
+    look
+        What is shown at first: `rtaudio.Look`.
+    backend
+        One of vispy's: glfw, pyqt6, pyside6, sdl2, …
+    size
+        Of the window, in the screen's own units.
+
+    Call it in the main thread; Ctrl-C closes it, too.
+
+    Raises
+    ------
+    ViewError
+        Where no window can be opened: what to install, in a line.
+    SourceError, ValueError
+        As `rtaudio.live`.
+
+    """
+    window = open_window(look, backend, size)
+    notices: deque[str] = deque()
+
+    def tell(text: str) -> None:
+        _logger.warning(text)
+        notices.append(text)
+
+    with contextlib.ExitStack() as stack:
+        stack.callback(window.close)
+        run = live(
+            source, settings, realtime=realtime, duration_s=duration_s, tell=tell, **overrides
+        )
+        session = Session(run, window.look, notices)
+        stack.callback(lambda: session.run.close())  # noqa: PLW0108 - the run of then
+        watch(window, session)
+    return session.run.stats
+
+
+_logger = logging.getLogger("rtaudio")

@@ -1,0 +1,1 @@
+"""The window and its panels, drawn by OpenGL; knows of the rest the history alone."""

@@ -1,0 +1,210 @@
+"""Words, lines and rectangles over the panels: all of them in one draw."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import matplotlib as mpl
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from vispy import gloo
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Color = tuple[float, float, float, float]
+
+WHITE: Color = (0.93, 0.93, 0.92, 1)
+GREY: Color = (0.62, 0.64, 0.67, 1)
+FAINT: Color = (1, 1, 1, 0.14)
+RED: Color = (0.97, 0.38, 0.32, 1)
+SHADE: Color = (0.05, 0.055, 0.065, 0.93)
+
+_VERTEX = """
+attribute vec4 a_place;  // x, y in pixels from the top left; x, y in the atlas
+attribute vec4 a_color;
+attribute float a_moves; // 1: with the time axis
+uniform vec4 u_view;     // 2 / width, 2 / height, how far the time axis has moved, unused
+varying vec2 v_glyph;
+varying vec4 v_color;
+void main() {
+    vec2 at = a_place.xy + vec2(a_moves * u_view.z, 0.);
+    gl_Position = vec4(at.x * u_view.x - 1., 1. - at.y * u_view.y, 0., 1.);
+    v_glyph = a_place.zw;
+    v_color = a_color;
+}
+"""
+_FRAGMENT = """
+uniform sampler2D u_atlas;
+varying vec2 v_glyph;
+varying vec4 v_color;
+void main() {
+    gl_FragColor = vec4(v_color.rgb, v_color.a * texture2D(u_atlas, v_glyph).r);
+}
+"""
+_VERTICES = np.dtype([("a_place", "f4", 4), ("a_color", "f4", 4), ("a_moves", "f4")])
+
+
+class Glyph(NamedTuple):
+    """Where a letter is in the atlas, and how far it is to the next one; pixels."""
+
+    left: int
+    width: int
+    advance: float
+
+
+class Font:
+    """DejaVu Sans, as matplotlib ships it, at one size; letters are drawn when first used."""
+
+    def __init__(self, pixels: int) -> None:
+        path = Path(mpl.get_data_path(), "fonts/ttf/DejaVuSans.ttf")
+        self._font = ImageFont.truetype(str(path), pixels)
+        self._ascent, descent = self._font.getmetrics()
+        self.height = self._ascent + descent
+        self._glyphs: dict[str, Glyph] = {}
+        self.image = np.zeros((self.height + 2, 2048), np.uint8)
+        self.image[:2, :2] = 255  # of what is no letter
+        self._next = 3
+        self.grown = True  # there is more than was uploaded
+        for letter in map(chr, range(32, 127)):
+            self.glyph(letter)
+
+    def glyph(self, letter: str) -> Glyph:
+        """A letter; boxes where the font has none, or the atlas is full."""
+        if letter not in self._glyphs:
+            advance = self._font.getlength(letter)
+            width = int(advance) + 3
+            if self._next + width > self.image.shape[1]:
+                wider = np.zeros_like(self.image)
+                if self.image.shape[1] >= 1 << 14:
+                    return self._glyphs["?"]
+                self.image = np.concatenate([self.image, wider], axis=1)
+            drawn = Image.new("L", (width, self.height))
+            ImageDraw.Draw(drawn).text((1, 0), letter, font=self._font, fill=255)
+            self.image[2:, self._next : self._next + width] = np.asarray(drawn)
+            self._glyphs[letter] = Glyph(self._next, width, advance)
+            self._next += width + 1
+            self.grown = True
+        return self._glyphs[letter]
+
+    @lru_cache(maxsize=512)  # noqa: B019 - a font lives as long as its window
+    def line(self, text: str) -> tuple[NDArray[np.float32], float]:
+        """Where each letter is: left, atlas left, width, (n, 3); and how long the line is."""
+        x, places = 0.0, []
+        for letter in text:
+            glyph = self.glyph(letter)
+            if letter != " ":
+                places.append((round(x) - 1, glyph.left, glyph.width))
+            x += glyph.advance
+        return np.array(places, np.float32).reshape(-1, 3), x
+
+    def fitting(self, text: str, width: float) -> str:
+        """As much of a text as fits, with … where it was cut."""
+        if self.line(text)[1] <= width:
+            return text
+        while text and self.line(text + "…")[1] > width:
+            text = text[:-1]
+        return text and text + "…"
+
+
+class Overlay:
+    """Collects rectangles and words until `clear`, and draws them at once."""
+
+    def __init__(self) -> None:
+        self._program = gloo.Program(_VERTEX, _FRAGMENT)
+        self._pieces: list[NDArray[np.void]] = []
+        self._lasting = 0  # how many of them `clear` leaves
+        self._buffer: gloo.VertexBuffer | None = None
+        self.uploaded_bytes = 0
+
+    def use(self, font: Font) -> None:
+        """Write in a font."""
+        self.font = font
+
+    def clear(self, all_of_it: bool = False) -> None:
+        """Take away what came after `last`, or everything."""
+        del self._pieces[0 if all_of_it else self._lasting :]
+
+    def last(self) -> None:
+        """What was collected so far stays."""
+        self._lasting = len(self._pieces)
+
+    def rectangle(
+        self, x: float, y: float, width: float, height: float, color: Color, moves: bool = False
+    ) -> None:
+        """A filled rectangle, in pixels from the top left."""
+        self._quads(np.array([[x, y, width, height, 1, 1, 0, 0]], np.float32), color, moves)
+
+    def frame(self, x: float, y: float, width: float, height: float, color: Color) -> None:
+        """The outline of a rectangle, just outside of it."""
+        self.rectangle(x - 1, y - 1, width + 2, 1, color)
+        self.rectangle(x - 1, y + height, width + 2, 1, color)
+        self.rectangle(x - 1, y, 1, height, color)
+        self.rectangle(x + width, y, 1, height, color)
+
+    def text(
+        self,
+        text: str,
+        x: float,
+        y: float,
+        color: Color = GREY,
+        align: float = 0.0,
+        moves: bool = False,
+    ) -> float:
+        """A line of words, ``y`` its middle, ``x`` its left (``align`` 0) … right (1) end.
+
+        Returns its length in pixels.
+        """
+        letters, length = self.font.line(text)
+        quads = np.empty((len(letters), 8), np.float32)
+        height = self.font.height
+        quads[:, 0] = letters[:, 0] + round(x - align * length)
+        quads[:, 1] = round(y - height / 2)
+        quads[:, 2], quads[:, 3] = letters[:, 2], height
+        quads[:, 4], quads[:, 5] = letters[:, 1], 2
+        quads[:, 6], quads[:, 7] = letters[:, 2], height
+        self._quads(quads, color, moves)
+        return length
+
+    def _quads(self, quads: NDArray[np.float32], color: Color, moves: bool) -> None:
+        """(n, 8): left, top, width, height on the screen, and in the atlas."""
+        vertices = np.empty((len(quads), 6), _VERTICES)
+        for number, (x, y) in enumerate(((0, 0), (1, 0), (0, 1), (1, 0), (0, 1), (1, 1))):
+            for begin in (0, 4):
+                place = vertices["a_place"][:, number, begin // 2 : begin // 2 + 2]
+                place[:, 0] = quads[:, begin] + x * quads[:, begin + 2]
+                place[:, 1] = quads[:, begin + 1] + y * quads[:, begin + 3]
+        vertices["a_color"] = color
+        vertices["a_moves"] = moves
+        self._pieces.append(vertices.reshape(-1))
+
+    def load(self) -> None:
+        """Upload what was collected."""
+        if self.font.grown:
+            atlas = gloo.Texture2D(
+                self.font.image[:, :, np.newaxis], format="luminance", interpolation="nearest"
+            )
+            self._program["u_atlas"] = atlas
+            self.font.grown = False
+            self.uploaded_bytes += self.font.image.nbytes
+        vertices = np.concatenate(self._pieces)
+        atlas_height, atlas_width = self.font.image.shape
+        vertices["a_place"][:, 2:] /= (atlas_width, atlas_height)
+        # A program draws its whole buffer: the rest of it is triangles without extent.
+        padded = np.zeros(-(-len(vertices) // 1536) * 1536, _VERTICES)
+        padded[: len(vertices)] = vertices
+        if self._buffer is None or self._buffer.size != len(padded):
+            self._buffer = gloo.VertexBuffer(padded)
+            self._program.bind(self._buffer)
+        else:
+            self._buffer.set_subdata(padded)
+        self.uploaded_bytes += padded.nbytes
+
+    def draw(self, size: tuple[int, int], moved: float) -> None:
+        """Draw over what is there; the time axis ``moved`` pixels to the right."""
+        self._program["u_view"] = (2 / size[0], 2 / size[1], moved, 0)
+        gloo.set_state(blend=True, blend_func=("src_alpha", "one_minus_src_alpha"))
+        self._program.draw("triangles")
+        gloo.set_state(blend=False)

@@ -1,0 +1,209 @@
+"""The picture: its panels on their axes; drawn in a window or into memory."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import matplotlib as mpl
+import numpy as np
+from vispy import gloo
+
+from rtaudio.view import axes
+from rtaudio.view.axes import Bins, Columns
+from rtaudio.view.captions import Captions, Status
+from rtaudio.view.layout import layout
+from rtaudio.view.level import Level, Meter, level
+from rtaudio.view.mfcc import Mfcc
+from rtaudio.view.ring import Ring
+from rtaudio.view.scroll import Scroll
+from rtaudio.view.spectrogram import Spectrogram
+from rtaudio.view.spectrum import Peaks, Spectrum
+from rtaudio.view.waveform import Waveform
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from rtaudio.consumers.history import History
+    from rtaudio.view.look import Look
+    from rtaudio.view.panel import Box, Panel
+
+BACKGROUND = (0.055, 0.06, 0.07, 1.0)
+TIMED = ("waveform", "spectrogram", "mfcc")  # the panels with a time axis, from the top
+COLORED = ("spectrogram", "mfcc", "spectrum")  # those that need the colormap
+
+
+class Shown(NamedTuple):
+    """What the panels are told before each draw."""
+
+    history: History
+    look: Look
+    ring: Ring
+    columns: dict[str, object]
+    """Uniforms of `ring.GLSL`."""
+    level: Level
+    scale: float
+
+
+class Scene:
+    """Draws a history as a `Look` wants it. All calls where its OpenGL context is current.
+
+    What is made once a size and a look: boxes, axes, ring. A draw uploads the rows that are new,
+    the spectrum, and words where they changed, however long the run is.
+    """
+
+    def __init__(self, look: Look) -> None:
+        self.look = look
+        self.scroll = Scroll()
+        self.pointer: tuple[float, float] | None = None
+        """Physical pixels from the top left; None outside."""
+        self.size = (0, 0)
+        """Physical pixels, width and height."""
+        self.scale = 1.0
+        self.boxes: dict[str, Box] = {}
+        self.first_column = 0
+        """Number of the column of pixels at the left, on the grid of `Columns`."""
+        self._spectrum = Spectrum()
+        self._panels: dict[str, Panel] = {
+            "waveform": Waveform(),
+            "spectrogram": Spectrogram(),
+            "mfcc": Mfcc(),
+            "spectrum": self._spectrum,
+            "level": Meter(),
+        }
+        self._captions = Captions()
+        self._laid_out: tuple[object, ...] = ()
+        self._colored = ""
+        self._peaks_of: tuple[object, ...] = ()
+        self._old_rings_bytes = 0
+
+    # --- once a size, a look, a history -------------------------------------------------------
+
+    def resize(self, size: tuple[int, int], scale: float) -> None:
+        """Fit into ``size`` physical pixels; words and margins are ``scale`` times as large."""
+        self.size, self.scale = size, scale
+
+    def _lay_out(self, history: History) -> None:
+        look = self.look
+        self.history = history
+        self.boxes = boxes = layout(self.size, self.scale, look)
+        for name, panel in self._panels.items():
+            if name in boxes:
+                panel.place(boxes[name], self.size)
+        self.width = self.time_box.width if self.time_box is not None else 64
+        height = self.frequency_box.height if self.frequency_box is not None else 1
+        self.axis = axes.frequency_axis(history.settings, look)
+        self.columns = Columns.of(look.span_s * history.rows_per_s / self.width, self.width)
+        self._bins = Bins(history.settings, self.axis, height)
+        if self._laid_out:
+            self._old_rings_bytes += self.ring.uploaded_bytes
+        self.ring: Ring = Ring(history, self._bins, height, self.columns, self.width)
+        for name in TIMED:
+            self._panels[name].program["u_ring"] = self.ring.texture
+        self._spectrum.resize(height)
+        self._peaks_of = ()
+
+    def _color(self, name: str) -> None:
+        self.colors = colors(name)
+        texture = gloo.Texture2D(self.colors[np.newaxis], interpolation="nearest")
+        for panel in COLORED:
+            self._panels[panel].program["u_colors"] = texture
+        self._colored = name
+
+    # --- each frame ---------------------------------------------------------------------------
+
+    def draw(self, history: History, now: float, running: bool, status: Status) -> int:
+        """Draw the picture of ``now`` (s); returns the row after the newest that it shows.
+
+        ``running``: whether the source goes on, and with it the time axis.
+        """
+        look = self.look
+        key = (
+            *(self.size, self.scale, id(history), look.panels, look.span_s),
+            *(look.axis, look.low_hz, look.high_hz),
+        )
+        if key != self._laid_out:
+            self._lay_out(history)
+            self._laid_out = key
+        if look.colormap != self._colored:
+            self._color(look.colormap)
+        edge = self.scroll.edge(history, now, running)
+        self.first_column = math.ceil(edge / self.columns.rows) - self.width
+        self.ring.show(self.first_column)
+        stop = min(history.stop, math.ceil(edge))
+        self._take_spectrum(history, stop)
+        columns = self.ring.uniforms(self.first_column)
+        shown = Shown(history, look, self.ring, columns, level(history, stop), self.scale)
+        self._captions.write(self, shown.level, stop, now, status)
+        gloo.set_viewport(0, 0, *self.size)
+        gloo.clear(BACKGROUND)
+        for name, panel in self._panels.items():
+            if name in self.boxes:
+                panel.set(shown)
+                panel.draw()
+        self._captions.draw(self)
+        return stop
+
+    def _take_spectrum(self, history: History, stop: int) -> None:
+        key = (id(history), self.look.averaging_s)
+        fresh = key != self._peaks_of
+        if fresh:
+            self.peaks = Peaks(history, self.look.averaging_s)
+            self._peaks_of = key
+        if self.peaks.reach(stop) or fresh:
+            self._spectrum.load(self.peaks, self._bins)
+
+    # --- what is where ------------------------------------------------------------------------
+
+    @property
+    def time_box(self) -> Box | None:
+        """A panel whose left and width are the time axis's; None where there is none."""
+        return next((self.boxes[name] for name in TIMED if name in self.boxes), None)
+
+    @property
+    def frequency_box(self) -> Box | None:
+        """A panel whose top and height are the frequency axis's; None where there is none."""
+        return self.boxes.get("spectrogram") or self.boxes.get("spectrum")
+
+    @property
+    def left_edge(self) -> float:
+        """Where the time axis begins, in rows as `History.place`."""
+        return self.first_column * self.columns.rows
+
+    @property
+    def right_edge(self) -> float:
+        """Where it ends."""
+        return (self.first_column + self.width) * self.columns.rows
+
+    def column_at(self, x: float) -> int:
+        """The column of pixels that ``x`` of the picture is in."""
+        assert self.time_box is not None
+        return self.first_column + math.floor(x) - self.time_box.left
+
+    @property
+    def uploaded_bytes(self) -> tuple[int, int]:
+        """What went to the graphics card so far: rows and spectra, and words."""
+        rows = self._old_rings_bytes + self.ring.uploaded_bytes + self._spectrum.uploaded_bytes
+        return rows, self._captions.uploaded_bytes
+
+    def about(self) -> dict[str, Any]:
+        """What the picture shows and where, in pixels from its top left, as JSON can hold it."""
+        history, look = self.history, self.look
+        about: dict[str, Any] = {"size": self.size, "colormap": look.colormap}
+        for name, box in self.boxes.items():
+            about[name] = {"box": list(box)}
+            if name in TIMED:
+                ends = (self.left_edge, self.right_edge)
+                about[name]["time_s"] = [history.time(edge) for edge in ends]
+            if name in ("spectrogram", "spectrum"):
+                about[name]["frequency_hz"] = [self.axis.low, self.axis.high]
+                about[name]["axis"] = self.axis.scale
+            if name in ("spectrogram", "spectrum", "colors"):
+                about[name]["dbfs"] = [look.floor_db, look.ceiling_db]
+        return about
+
+
+def colors(name: str) -> NDArray[np.uint8]:
+    """Matplotlib's table of a colormap; shape (256, 3)."""
+    table = mpl.colormaps["gray" if name == "grey" else name](np.arange(256), bytes=True)
+    return np.ascontiguousarray(np.asarray(table)[:, :3])

@@ -1,0 +1,282 @@
+"""The window: draws a scene at the screen's pace, and hears keys and mouse."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import signal
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from rtaudio.view import canvas as screen
+from rtaudio.view.captions import Status
+from rtaudio.view.controls import KEYS, Controls
+from rtaudio.view.controls import Session as Controlled
+from rtaudio.view.layout import LEAST
+from rtaudio.view.scene import Scene
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+    from rtaudio.consumers.history import History
+    from rtaudio.view.look import Look
+
+FASTEST_S, SLOWEST_S = 1 / 60, 1 / 32
+SHARE = 0.5  # of one processor, where it has to draw; at the slowest pace, what that takes
+NOTICE_S = 4.0
+WORDS_S = 0.25
+_SOFTWARE = re.compile("llvmpipe|softpipe|swrast|swiftshader|software|gdi generic", re.IGNORECASE)
+
+
+class Session(Controlled, Protocol):
+    """The run that a window shows."""
+
+    @property
+    def history(self) -> History:
+        """What to draw; another one once the settings or the device were changed."""
+        ...
+
+    @property
+    def running(self) -> bool:
+        """Whether the source goes on."""
+        ...
+
+    def words(self) -> tuple[str, bool]:
+        """The beginning of the status line, and whether something is wrong."""
+        ...
+
+    def notices(self) -> list[str]:
+        """What is to be told since the last call."""
+        ...
+
+    def save(self, pixels: NDArray[np.uint8], about: dict[str, Any]) -> None:
+        """Write a picture, (height, width, 3), and what is on it."""
+        ...
+
+
+class Window:
+    """Shows a session until it is closed. All calls in the main thread."""
+
+    def __init__(
+        self, look: Look, *, backend: str = "glfw", size: tuple[int, int] = (1280, 720)
+    ) -> None:
+        """Open; `ViewError` where that can't be."""
+        self.look = look
+        self.ages_ms: deque[float] = deque(maxlen=600)
+        """How old the newest sample was when the draw that shows it had ended."""
+        self.drawn_at: deque[float] = deque(maxlen=4096)
+        """When the last draws ended, in s of `time.perf_counter`."""
+        self._canvas = screen.open_canvas(backend, size, "rtaudio")
+        self._scene = Scene(look)
+        self._software = bool(_SOFTWARE.search(screen.renderer()))
+        self._closed = False
+        self._error: BaseException | None = None
+        self._notice = ""
+        self._notice_until = self._words_at = -np.inf
+        self._words: tuple[str, bool] = ("", False)
+        self._drawn_stop: tuple[int, int] | None = None  # of a history, what a draw showed
+        self._known_stop: tuple[int, int] | None = None
+        self._interval_s = FASTEST_S
+        self._measured = (time.perf_counter(), time.process_time(), 0)
+        self._frames = 0
+
+    def run(
+        self,
+        session: Session,
+        at_close: Callable[[NDArray[np.uint8], dict[str, Any]], object] | None = None,
+        until: Callable[[], bool] | None = None,
+    ) -> None:
+        """Show until it is closed, or ``until()``; ``at_close`` gets the last picture as `save`.
+
+        Ctrl-C and SIGTERM do what they do elsewhere, between two frames. An exception of a
+        handler is raised here.
+        """
+        self._session, self._at_close = session, at_close
+        self._controls = Controls(self.look, self._scene, session)
+        self._listen()
+        now = due = time.perf_counter()
+        with _signals_kept() as kept:
+            while not self._closed:
+                due = max(due + self._interval_s, now)
+                time.sleep(max(0.0, due - time.perf_counter()))
+                before, now = now, time.perf_counter()
+                self._controls.hold(now - before)
+                self._canvas.update()
+                self._canvas.app.process_events()  # and draws
+                self._raise_error()
+                self._after_draw()
+                if until is not None and until():
+                    self.close()
+                while kept:
+                    number, frame, handler = kept.pop(0)
+                    handler(number, frame)
+
+    def close(self) -> None:
+        """Close it."""
+        if not self._closed:
+            self._canvas.close()
+        self._raise_error()
+
+    def _raise_error(self) -> None:
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+
+    # --- drawing ------------------------------------------------------------------------------
+
+    def _draw(self, event: object) -> None:  # noqa: ARG002
+        size = tuple(self._canvas.physical_size)
+        if min(size) < 64:  # minimized
+            return
+        self._scene.resize(size, screen.scale_of(self._canvas))
+        history, now = self._session.history, time.perf_counter()
+        stop = self._scene.draw(history, now, self._session.running, self._status(now))
+        self._drawn_stop = id(history), stop
+
+    def _status(self, now: float) -> Status:
+        if now - self._words_at >= WORDS_S:
+            self._words_at = now
+            self._words = self._told()
+        for text in self._session.notices():
+            self._notice, self._notice_until = text, now + NOTICE_S
+        notice = self._notice if now < self._notice_until else ""
+        controls = self._controls
+        if controls.choosing:
+            devices = self._session.devices
+            if devices is None:
+                return Status(*self._words, notice, (("", "looking for devices …"),), "Devices")
+            rows = tuple((str(number), name) for number, name in enumerate(devices, 1))
+            title = "Which device? Its number; d leaves all as it is"
+            return Status(*self._words, notice, rows or (("", "none"),), title)
+        return Status(*self._words, notice, KEYS if controls.help else (), "Keys")
+
+    def _told(self) -> tuple[str, bool]:
+        line, alarm = self._session.words()
+        parts = [line]
+        if self.ages_ms and self._session.running:
+            p50, p99 = np.percentile(self.ages_ms, (50, 99))
+            parts.append(f"on screen after {p50:.0f} ms (p99 {p99:.0f})")
+        parts.append(f"{self.rate():.0f} frames/s")
+        scroll, history = self._scene.scroll, self._session.history
+        if scroll.frozen is not None:
+            behind = max(0.0, (history.stop - scroll.frozen) / history.rows_per_s)
+            parts.insert(0, f"FROZEN, {behind:.1f} s ago")
+        return "    ".join(parts), alarm
+
+    def rate(self) -> float:
+        """Frames drawn per second, of the last one."""
+        drawn = self.drawn_at
+        recent = [at for at in list(drawn)[-64:] if at > time.perf_counter() - 1]
+        return (len(recent) - 1) / (recent[-1] - recent[0]) if len(recent) > 1 else 0.0
+
+    def _after_draw(self) -> None:
+        """Take the time; do what was asked for."""
+        now = time.perf_counter()
+        if self._drawn_stop is not None:
+            self.drawn_at.append(now)
+            self._frames += 1
+            if self._drawn_stop != self._known_stop:
+                captured = self._session.history.newest_captured
+                if self._scene.scroll.frozen is None and captured == captured:
+                    self.ages_ms.append(1e3 * (now - captured))
+                self._known_stop = self._drawn_stop
+            self._drawn_stop = None
+        self._adapt(now)
+        if self._controls.saving:
+            self._controls.saving = False
+            self._session.save(self.picture(), self._scene.about())
+        if self._controls.quitting:
+            self.close()
+
+    def _adapt(self, now: float) -> None:
+        """Draw 60 frames a second, or 32 at least where the processor has to do it."""
+        then, busy, frames = self._measured
+        if now - then < 0.5 or self._frames - frames < 8:
+            return
+        self._measured = now, time.process_time(), self._frames
+        cost = (self._measured[1] - busy) / (self._frames - frames)
+        wanted = cost / SHARE if self._software else FASTEST_S
+        self._interval_s = min(max(wanted, FASTEST_S), SLOWEST_S)
+
+    def picture(self) -> NDArray[np.uint8]:
+        """What is seen now, without notices; (height, width, 3)."""
+        self._canvas.set_current()
+        scene, session = self._scene, self._session
+        draw = lambda: scene.draw(  # noqa: E731
+            session.history, time.perf_counter(), session.running, Status(*self._words)
+        )
+        return screen.picture(scene.size, draw)
+
+    # --- events -------------------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        events, controls = self._canvas.events, self._controls
+        handlers: dict[str, Callable[[Any], object]] = {
+            "draw": self._draw,
+            "close": self._on_close,
+            "key_press": lambda e: controls.press(e.key.name if e.key else "", e.text),
+            "key_release": lambda e: controls.release(e.key.name if e.key else ""),
+            "mouse_move": lambda e: self._point(e.pos),
+            "mouse_wheel": lambda e: controls.wheel(self._pixels(e.pos)[1], e.delta[1]),
+            "mouse_double_click": lambda e: controls.double_click(),
+        }
+        for name, function in handlers.items():
+            getattr(events, name).connect(self._safely(function))
+        native = self._canvas._backend
+        if type(native).__module__.endswith("_glfw"):
+            import glfw
+
+            glfw.set_window_size_limits(native._id, *LEAST, glfw.DONT_CARE, glfw.DONT_CARE)
+            glfw.set_cursor_enter_callback(native._id, self._on_enter)
+
+    def _safely(self, function: Callable[[Any], object]) -> Callable[[Any], None]:
+        """A handler whose exception ends `run`: toolkits print it and forget it."""
+
+        def handle(event: Any) -> None:
+            try:
+                function(event)
+            except BaseException as error:  # noqa: BLE001 - raised by `run`
+                self._error = self._error or error
+
+        return handle
+
+    def _on_close(self, event: object) -> None:  # noqa: ARG002
+        if not self._closed:
+            self._closed = True
+            if self._at_close is not None:
+                self._at_close(self.picture(), self._scene.about())
+
+    def _on_enter(self, native: object, entered: int) -> None:  # noqa: ARG002
+        if not entered:
+            self._point(None)
+
+    def _point(self, at: tuple[float, float] | None) -> None:
+        self._scene.pointer = None if at is None else self._pixels(at)
+
+    def _pixels(self, at: tuple[float, float]) -> tuple[float, float]:
+        ratio = self._canvas.physical_size[0] / max(1, self._canvas.size[0])
+        return at[0] * ratio, at[1] * ratio
+
+
+@contextlib.contextmanager
+def _signals_kept() -> Iterator[list[Any]]:
+    """Collect signals and their handlers: in a toolkit's callback, an exception would be lost."""
+    kept: list[Any] = []
+    found: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)
+            if number is not None and callable(handler := signal.getsignal(number)):
+                found[number] = handler
+                signal.signal(number, lambda n, frame: kept.append((n, frame, found[n])))
+    try:
+        yield kept
+    finally:
+        for number, handler in found.items():
+            signal.signal(number, handler)

@@ -109,8 +109,8 @@ def whole_axis(settings: Settings, scale: str) -> FrequencyAxis:
 class Bins:
     """Spectra of n_bins as pixels of a frequency axis.
 
-    A pixel that covers several bins shows their maximum; one that lies between two shows what a
-    straight line in dB between them has. The grid is fixed, so nothing shimmers.
+    A pixel that covers several bins shows their maximum; one that lies between two what `between`
+    has. The grid is fixed, so nothing shimmers.
     """
 
     def __init__(self, settings: Settings, axis: FrequencyAxis, pixels: int) -> None:
@@ -122,18 +122,34 @@ class Bins:
         self._starts = np.minimum(first[:-1], n_bins - 1)
         self._stop = int(min(first[-1], n_bins))
         self._stop = max(self._stop, int(self._starts[-1]) + 1)
-        middle = axis.hz((self._between + 0.5) / pixels) / per_bin
-        below = np.minimum(middle.astype(np.int64), max(0, n_bins - 2))
-        self._below, self._above = below, np.minimum(below + 1, n_bins - 1)
-        self._share = np.minimum(middle - below, 1).astype(np.float32)
+        self._places = axis.hz((self._between + 0.5) / pixels) / per_bin
 
     def pixels(self, dbfs: NDArray[np.float32]) -> NDArray[np.float32]:
         """``dbfs`` (k, n_bins) as pixels from the lowest frequency on, (k, pixels)."""
         reduced = np.maximum.reduceat(dbfs[:, : self._stop], self._starts, axis=1)
         if len(self._between):
-            low = dbfs[:, self._below]
-            reduced[:, self._between] = low + self._share * (dbfs[:, self._above] - low)
+            reduced[:, self._between] = between(dbfs, self._places)
         return reduced
+
+
+def between(dbfs: NDArray[np.float32], places: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Spectra (k, n_bins) at ``places`` in bins, (k, len(places)).
+
+    A Catmull-Rom spline in dB, whose outer points are taken as at most 12 dB below the inner ones
+    beside them. So a sine between two bins has its ridge where it lies, within 0.1 bin, and not
+    on the nearer bin; 12 dB is about what the next bin of a Hann window has, and keeps the spline
+    from shooting over beside silence.
+    """
+    last = dbfs.shape[1] - 1
+    below = np.clip(places.astype(np.int64), 0, max(0, last - 1))
+    t = np.clip(places - below, 0, 1).astype(np.float32)
+    b, c = dbfs[:, below], dbfs[:, np.minimum(below + 1, last)]
+    a = np.maximum(dbfs[:, np.maximum(below - 1, 0)], b - 12)
+    d = np.maximum(dbfs[:, np.minimum(below + 2, last)], c - 12)
+    spline: NDArray[np.float32] = b + t / 2 * (
+        c - a + t * (2 * a - 5 * b + 4 * c - d + t * (3 * (b - c) + d - a))
+    )
+    return spline
 
 
 class Columns(NamedTuple):

@@ -105,7 +105,7 @@ class Captions:
             for tick in axes.db_ticks(look.floor_db, look.ceiling_db, box.width, px(46)):
                 x = box.left + round(tick.at * box.width)
                 over.rectangle(x, box.bottom + px(1), 1, px(4), GREY)
-                over.text(tick.label, x, box.bottom + px(13), GREY, align=0.5)
+                over.text(tick.label, x, box.bottom + px(13), GREY, align=tick.at)
                 if 0.01 < tick.at < 0.99:
                     over.rectangle(x, box.top, 1, box.height, FAINT)
         if "level" in boxes:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from rtaudio.analysis import tables
+from rtaudio.view import axes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,7 +56,7 @@ def read(
 ) -> Reading:
     """Read a spectrum (n_bins,) at ``hz``: the highest peak from ``low_hz`` to ``high_hz``.
 
-    Where none is there, the level at ``hz``, on a straight line in dB between its two bins.
+    Where none is there, the level at ``hz``, as the picture has it.
     """
     per_bin = (settings.sr or 1) / settings.n_fft
     first = max(1, math.ceil(low_hz / per_bin - 0.5))
@@ -66,11 +67,8 @@ def read(
         if at > _LEAST and at >= below and at >= above and at > min(below, above):
             offset, level = between(settings, below, at, above)
             return Reading((top + offset) * per_bin, level, peak=True)
-    place = min(max(0.0, hz / per_bin), len(dbfs) - 1.0)
-    low = min(int(place), len(dbfs) - 2) if len(dbfs) > 1 else 0
-    high = min(low + 1, len(dbfs) - 1)
-    level = dbfs[low] + (place - low) * (dbfs[high] - dbfs[low])
-    return Reading(hz, float(level), peak=False)
+    place = np.array([min(max(0.0, hz / per_bin), len(dbfs) - 1.0)])
+    return Reading(hz, float(axes.between(dbfs[np.newaxis], place)[0, 0]), peak=False)
 
 
 def strongest(dbfs: NDArray[np.float32], settings: Settings) -> Reading:

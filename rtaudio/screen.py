@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import logging
 import threading
@@ -27,10 +28,7 @@ from rtaudio.view.canvas import (
     picture,
     when_display_dies,
 )
-from rtaudio.view.captions import Status
 from rtaudio.view.look import Look
-from rtaudio.view.scene import Scene
-from rtaudio.view.window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +42,7 @@ if TYPE_CHECKING:
     from rtaudio.consumers.worker import Worker
     from rtaudio.pipeline import LiveStats
     from rtaudio.sources.block import Source
+    from rtaudio.view.window import Window
 
 MOST_DEVICES = 9  # as many as there are digits
 
@@ -144,7 +143,10 @@ class Session:
         source = self.run.source
         try:
             recorder = Recorder(
-                f"{now_name()}.wav", source.sr, source.channels, start=datetime.now().astimezone()
+                str(free_path(".wav")),
+                source.sr,
+                source.channels,
+                start=datetime.now().astimezone(),
             )
         except OSError as error:
             return self.tell(f"no recording: {error.filename}: {error.strerror}")
@@ -165,7 +167,7 @@ class Session:
 
     def save(self, pixels: NDArray[np.uint8], about: dict[str, Any]) -> None:
         """Write what is seen into the current folder."""
-        path = Path(f"{now_name()}.png")
+        path = free_path(".png")
         try:
             write_png(path, pixels, about)
         except OSError as error:
@@ -234,9 +236,11 @@ class Session:
         threading.Thread(target=run, name="rtaudio window's errand", daemon=True).start()
 
 
-def now_name() -> str:
-    """What is saved now is called so."""
-    return f"rtaudio-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
+def free_path(suffix: str) -> Path:
+    """What is saved now is called so; with a number where that is there already."""
+    name = f"rtaudio-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
+    names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+    return next(path for path in (Path(name + suffix) for name in names) if not path.exists())
 
 
 def write_png(path: Path, pixels: NDArray[np.uint8], about: dict[str, Any]) -> None:
@@ -266,12 +270,16 @@ class Offscreen:
             check_size(size)
         except ViewError as error:
             raise mended(error) from None
+        from rtaudio.view.scene import Scene
+
         self._scene = Scene(look)
         self._scene.resize(size, max(1, size[1] // 1080))
         self.size = size
 
     def draw(self, session: Session) -> tuple[NDArray[np.uint8], dict[str, Any]]:
         """The picture of now, (height, width, 3), and what it shows."""
+        from rtaudio.view.captions import Status
+
         self._canvas.set_current()
         now, status = time.perf_counter(), Status(*session.words())
         draw = lambda: self._scene.draw(session.history, now, session.running, status)  # noqa: E731
@@ -291,6 +299,8 @@ def open_window(
     """A window for `watch`; raises `ViewError`, and `ValueError` for what vispy does not have."""
     try:
         check_backend(backend)
+        from rtaudio.view.window import Window
+
         window = Window(look or Look(), backend=backend, size=size)
         check_size(size)
         return window

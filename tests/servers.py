@@ -306,6 +306,54 @@ class Pulse(_Server):
         return self._players[-1]
 
 
+class Screen(_Server):
+    """An X server without a monitor (Xvfb), its keys and its mouse (xdotool)."""
+
+    def __init__(self, folder, size=(1400, 900)):
+        number = next(_numbers)
+        self._folder = Path(folder) / f"screen-{os.getpid()}-{number}"
+        self._folder.mkdir()
+        self.size = size
+        super().__init__(self._folder / "log", private_env())
+        self._command = ["Xvfb", "-displayfd", "1", "-nolisten", "tcp", "-fbdir", self._folder]
+        self._command += ["-screen", "0", f"{size[0]}x{size[1]}x24"]
+        self.env.pop("WAYLAND_DISPLAY", None)
+
+    def _answers(self):
+        numbers = [line for line in self._log.read_text().splitlines() if line.isdecimal()]
+        if numbers:
+            self.env["DISPLAY"] = f":{numbers[-1]}"
+        return bool(numbers)
+
+    def xdotool(self, *words):
+        """Do something with keyboard, mouse or windows."""
+        return self._ask("xdotool", *map(str, words))
+
+    def window(self, seconds=60):
+        """Wait for the window of rtaudio; its number."""
+
+        def found():
+            with suppress(RuntimeError):  # none there yet
+                return self.xdotool("search", "--onlyvisible", "--name", "^rtaudio$").split()
+            return None
+
+        return wait_for(found, "window", seconds)[0]
+
+    def press(self, *keys):
+        """Press keys, one after the other."""
+        self.xdotool("key", "--delay", "30", *keys)
+
+    def pixels(self):
+        """What is on the screen, (height, width, 3)."""
+        raw = next(self._folder.glob("Xvfb_screen*")).read_bytes()  # XWD, which X11 describes
+        header = np.frombuffer(raw, ">u4", 25)
+        width, height, line, colors = header[[4, 5, 12, 19]].tolist()
+        begin = int(header[0]) + 12 * colors
+        rows = np.frombuffer(raw, np.uint8, line * height, begin).reshape(height, line)
+        depth = line // width
+        return rows[:, : width * depth].reshape(height, width, depth)[:, :, 2::-1]
+
+
 def alsa_file(folder, samples):
     """The environment in which ALSA's device "filemic" plays samples, as fast as they are taken.
 

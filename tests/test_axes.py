@@ -1,5 +1,6 @@
 """Where things are on the screen: fixed grids, and ticks that can be read."""
 
+import itertools
 import math
 
 import numpy as np
@@ -85,7 +86,7 @@ def test_a_pixel_is_the_maximum_of_its_bins_or_between_two(scale, n_fft, pixels,
     found = Bins(settings, axis, pixels).pixels(dbfs)
     assert found.shape == (3, pixels)
     edges = axis.hz(np.arange(pixels + 1) / pixels) / (48000 / n_fft)
-    for pixel, (first, stop) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+    for pixel, (first, stop) in enumerate(itertools.pairwise(edges)):
         inside = np.arange(math.ceil(first - 1e-9), math.ceil(stop - 1e-9))
         inside = inside[inside < settings.n_bins]
         if len(inside):

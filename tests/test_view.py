@@ -86,7 +86,7 @@ def assert_ridge_is_the_sweeps(pixels, about, hz_at, n_fft, seconds):
 
 
 def canvas_box(*values):
-    from rtaudio.view.panel import Box
+    from rtaudio.view.layout import Box
 
     return Box(*values)
 
@@ -434,8 +434,7 @@ def test_averaging_is_of_power_with_its_time_constant():
         for stop in range(1, history.stop + 1):
             peaks.reach(stop)
             level.append(float(peaks.current[bin_1k]))
-        at = lambda seconds: level[round(seconds * SR / 512)]  # noqa: E731
-        fall = at(2.5) - at(2.5 + constant / 2)
+        fall = np.subtract(*(level[round(s * SR / 512)] for s in (2.5, 2.5 + constant / 2)))
         assert fall == pytest.approx(10 * math.log10(math.e) / 2, abs=0.15)
 
 

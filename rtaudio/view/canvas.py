@@ -38,7 +38,7 @@ def check_backend(name: str) -> None:
 
 def backends() -> list[str]:
     """The backends for windows that vispy has, in its own words."""
-    _import_vispy()
+    need_vispy()
     from vispy.app.backends import BACKEND_NAMES
 
     return [name for name in BACKEND_NAMES if name not in _NO_WINDOW]
@@ -51,7 +51,7 @@ def open_canvas(
 
     ``size`` is in the window system's own units, which for `OFFSCREEN` are pixels.
     """
-    _import_vispy()
+    need_vispy()
     from vispy import app
 
     if backend == "egl":  # Mesa wants to be told that there is no window system
@@ -86,7 +86,8 @@ def open_canvas(
     return canvas
 
 
-def _import_vispy() -> None:
+def need_vispy() -> None:
+    """Raise `ViewError` where vispy can't be imported; nothing else of the view is to be before."""
     try:
         import vispy.gloo  # noqa: F401
     except ImportError as error:

@@ -12,8 +12,8 @@ from rtaudio.view.level import FLOOR_DB, meter_height
 from rtaudio.view.overlay import FAINT, GREY, RED, SHADE, WHITE, Font, Overlay
 
 if TYPE_CHECKING:
+    from rtaudio.view.layout import Box
     from rtaudio.view.level import Level
-    from rtaudio.view.panel import Box
     from rtaudio.view.scene import Scene
 
 FONT_PX = 12
@@ -27,7 +27,7 @@ class Status(NamedTuple):
     line: str = ""
     alarm: bool = False
     notice: str = ""
-    """Over the picture, for some seconds."""
+    """In the place of the line, for some seconds."""
     listing: tuple[tuple[str, str], ...] = ()
     """A table over the picture: the keys, or the devices."""
     title: str = ""
@@ -185,14 +185,9 @@ class Captions:
     def _write_status(self, scene: Scene, status: Status) -> None:
         over, px, box = self._over, self._px, scene.boxes["status"]
         over.rectangle(*box, (0.085, 0.092, 0.105, 1))
-        line = over.font.fitting(status.line, box.width - px(24))
-        over.text(line, px(12), box.top + box.height / 2, RED if status.alarm else WHITE)
-        if status.notice:
-            text = over.font.fitting(status.notice, box.width - px(60))
-            length = over.font.line(text)[1]
-            x, y = (box.width - length) / 2, box.top - px(52)
-            over.rectangle(x - px(12), y - px(14), length + px(24), px(28), SHADE)
-            over.text(text, x, y, WHITE)
+        line = over.font.fitting(status.notice or status.line, box.width - px(24))
+        color = RED if status.alarm and not status.notice else WHITE
+        over.text(line, px(12), box.top + box.height / 2, color)
         if status.listing:
             self._write_listing(scene, status.title, status.listing)
 

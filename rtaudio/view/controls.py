@@ -135,12 +135,14 @@ class Controls:
         self._session.list_devices()
 
     def _choose(self, name: str, text: str) -> bool:
+        """Whether a key was about the list of devices."""
         devices = self._session.devices
         if text in ("d", "q") or name == "Escape":
             self.choosing = False
-        elif devices is not None and text.isdecimal() and 1 <= int(text) <= len(devices):
-            self.choosing = False
-            self._session.choose(int(text) - 1)
+        elif text.isdecimal():
+            if devices is not None and 1 <= int(text) <= len(devices):
+                self.choosing = False
+                self._session.choose(int(text) - 1)
         else:
             return False
         return True

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from rtaudio.view.panel import Box
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from rtaudio.view.look import Look
@@ -14,6 +12,29 @@ _LEFT, _TOP, _RIGHT, _GAP = 60, 12, 12, 12
 _TIME, _STATUS = 24, 28  # heights of what stands below the panels
 _SPECTRUM, _COLORS, _LABELS, _METER = 190, 12, 40, 58
 _WAVE, _MFCC = 84, 104
+
+
+class Box(NamedTuple):
+    """A rectangle in physical pixels, counted from the top left of the picture."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+    @property
+    def right(self) -> int:
+        """The first column beyond it."""
+        return self.left + self.width
+
+    @property
+    def bottom(self) -> int:
+        """The first line below it."""
+        return self.top + self.height
+
+    def holds(self, x: float, y: float) -> bool:
+        """Whether a point is in it."""
+        return self.left <= x < self.right and self.top <= y < self.bottom
 
 
 def layout(size: tuple[int, int], scale: float, look: Look) -> dict[str, Box]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from vispy import gloo
 
 if TYPE_CHECKING:
+    from rtaudio.view.layout import Box
     from rtaudio.view.scene import Shown
 
 _VERTEX = """
@@ -18,29 +19,6 @@ void main() {
 }
 """
 _CORNERS = np.array([(0, 0), (1, 0), (0, 1), (1, 1)], np.float32)
-
-
-class Box(NamedTuple):
-    """A rectangle in physical pixels, counted from the top left of the picture."""
-
-    left: int
-    top: int
-    width: int
-    height: int
-
-    @property
-    def right(self) -> int:
-        """The first column beyond it."""
-        return self.left + self.width
-
-    @property
-    def bottom(self) -> int:
-        """The first line below it."""
-        return self.top + self.height
-
-    def holds(self, x: float, y: float) -> bool:
-        """Whether a point is in it."""
-        return self.left <= x < self.right and self.top <= y < self.bottom
 
 
 class Panel:

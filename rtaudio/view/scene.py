@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rtaudio.consumers.history import History
+    from rtaudio.view.layout import Box
     from rtaudio.view.look import Look
-    from rtaudio.view.panel import Box, Panel
+    from rtaudio.view.panel import Panel
 
 BACKGROUND = (0.055, 0.06, 0.07, 1.0)
 TIMED = ("waveform", "spectrogram", "mfcc")  # the panels with a time axis, from the top
@@ -189,7 +190,10 @@ class Scene:
     def about(self) -> dict[str, Any]:
         """What the picture shows and where, in pixels from its top left, as JSON can hold it."""
         history, look = self.history, self.look
+        settings = history.settings
         about: dict[str, Any] = {"size": self.size, "colormap": look.colormap}
+        about |= {name: getattr(settings, name) for name in ("sr", "n_fft", "hop_length")}
+        about |= {"averaging_s": look.averaging_s, "frozen": self.scroll.frozen is not None}
         for name, box in self.boxes.items():
             about[name] = {"box": list(box)}
             if name in TIMED:

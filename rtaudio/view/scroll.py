@@ -55,5 +55,5 @@ class Scroll:
     def move(self, history: History, rows: float, span_rows: float) -> None:
         """Scroll back (negative) or forward, where frozen and as far as the history goes."""
         if self.frozen is not None:
-            oldest = min(history.first + span_rows, history.stop)
+            oldest = min(history.first + span_rows, self.frozen)
             self.frozen = min(max(self.frozen + rows, oldest), history.stop)

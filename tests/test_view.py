@@ -15,8 +15,9 @@ from rtaudio import Look, Settings
 from rtaudio.consumers.history import History
 from rtaudio.view import canvas, pointer
 from rtaudio.view.captions import Status
+from rtaudio.view.colors import table
 from rtaudio.view.look import AXES, COLORMAPS
-from rtaudio.view.scene import Scene, colors
+from rtaudio.view.scene import Scene
 
 SR = 48000
 SIZE = (1280, 720)
@@ -142,7 +143,7 @@ def test_a_pixel_has_the_colour_of_its_level(colormap):
     scene, pixels = drawn(history, look)
     box = scene.boxes["spectrogram"]
     found = inside(pixels, box)
-    table = colors(colormap).astype(int)
+    colors = table(colormap).astype(int)
     edges = np.linspace(0, 1025 - 1, box.height + 1)
     checked = 0
     for x in range(box.width - 300, box.width - 5, 37):
@@ -153,7 +154,7 @@ def test_a_pixel_has_the_colour_of_its_level(colormap):
             bins = np.arange(math.ceil(low - 1e-9), math.ceil(high - 1e-9))
             level = (dbfs[bins].max() + 90) / 80
             number = min(max(level, 0), 1) * 255
-            near = table[[math.floor(number), math.ceil(number)]]
+            near = colors[[math.floor(number), math.ceil(number)]]
             assert (np.abs(found[line, x] - near).max(axis=1) <= 1).any()
             checked += 1
     assert checked > 200

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rtaudio.consumers.history import HEARD
 from rtaudio.view import axes, cursor, pointer
@@ -41,6 +41,7 @@ class Captions:
         self._over = Overlay()
         self._scale = 0.0
         self._lasting: tuple[object, ...] = ()
+        self._ticks: tuple[Any, ...] = ()
         self._passing: tuple[object, ...] = ()
         self._figures: tuple[str, ...] = ()
         self._figures_at = -math.inf
@@ -61,30 +62,31 @@ class Captions:
         if scene.scale != self._scale:
             self._over.use(Font(round(FONT_PX * scene.scale)))
             self._scale = scene.scale
-        ticks = _time_ticks(scene, self._px(72))
         lasting = (
-            *(scene.size, scene.scale, scene.boxes, scene.axis, ticks),
-            *(look.floor_db, look.ceiling_db, look.colormap, look.averaging_s),
+            *(scene.size, scene.scale, scene.boxes, scene.axis, scene.history.settings),
+            *(look.floor_db, look.ceiling_db),
         )
-        if now - self._figures_at >= WORDS_S or now < self._figures_at or lasting != self._lasting:
+        ticks = (lasting, *_time_ticks(scene, self._px(72)))
+        if now - self._figures_at >= WORDS_S or now < self._figures_at or ticks != self._ticks:
             self._figures_at, self._figures = now, _figures(scene, level, stop)
-        passing: tuple[object, ...] = (self._figures, status)
+        passing: tuple[object, ...] = (lasting, self._figures, look.averaging_s, status)
         if scene.pointer is not None:
             passing = (*passing, scene.pointer, scene.first_column, stop)
-        if lasting == self._lasting and passing == self._passing:
-            return
         if lasting != self._lasting:
-            self._over.clear(all_of_it=True)
-            self._built_column = scene.first_column
+            self._over.begin("axes")
             self._write_axes(scene)
-            self._write_time(scene, *ticks)
-            self._over.last()
-        self._lasting, self._passing = lasting, passing
-        self._over.clear()
-        self._write_figures(scene)
-        self._write_status(scene, status)
-        self._write_pointer(scene)
-        self._over.load()
+        if ticks != self._ticks:
+            self._over.begin("time")
+            self._built_column = scene.first_column
+            self._write_time(scene, *ticks[1:])
+        if passing != self._passing:
+            self._over.begin("words")
+            self._write_figures(scene)
+            self._write_status(scene, status)
+            self._write_pointer(scene)
+        if (lasting, ticks, passing) != (self._lasting, self._ticks, self._passing):
+            self._lasting, self._ticks, self._passing = lasting, ticks, passing
+            self._over.load()
 
     def _px(self, length: float) -> int:
         return round(length * self._scale)
@@ -142,10 +144,6 @@ class Captions:
 
     def _write_colors(self, scene: Scene, box: Box) -> None:
         over, look, px = self._over, scene.look, self._px
-        for number in range(box.height):
-            rgb = scene.colors[round(255 * (1 - number / max(1, box.height - 1)))] / 255
-            color = (float(rgb[0]), float(rgb[1]), float(rgb[2]), 1.0)
-            over.rectangle(box.left, box.top + number, box.width, 1, color)
         for tick in axes.db_ticks(look.floor_db, look.ceiling_db, box.height, px(30)):
             y = box.bottom - tick.at * box.height
             over.rectangle(box.right + px(1), round(y - 0.5), px(4), 1, GREY)

@@ -110,26 +110,28 @@ class Font:
 
 
 class Overlay:
-    """Collects rectangles and words until `clear`, and draws them at once."""
+    """Collects rectangles and words, layer by layer, and draws them at once.
+
+    A layer is written anew by `begin` and what follows; the others stay as they are, and are not
+    uploaded again.
+    """
 
     def __init__(self) -> None:
         self._program = gloo.Program(_VERTEX, _FRAGMENT)
-        self._pieces: list[NDArray[np.void]] = []
-        self._lasting = 0  # how many of them `clear` leaves
+        self._layers: dict[str, list[NDArray[np.void]]] = {}
+        self._changed: set[str] = set()
+        self._rooms: dict[str, int] = {}  # vertices of each layer in the buffer
         self._buffer: gloo.VertexBuffer | None = None
         self.uploaded_bytes = 0
 
     def use(self, font: Font) -> None:
-        """Write in a font."""
+        """Write in a font; every layer is to be written anew then."""
         self.font = font
 
-    def clear(self, all_of_it: bool = False) -> None:
-        """Take away what came after `last`, or everything."""
-        del self._pieces[0 if all_of_it else self._lasting :]
-
-    def last(self) -> None:
-        """What was collected so far stays."""
-        self._lasting = len(self._pieces)
+    def begin(self, layer: str) -> None:
+        """Write a layer anew: what follows goes into it."""
+        self._pieces = self._layers[layer] = []
+        self._changed.add(layer)
 
     def rectangle(
         self, x: float, y: float, width: float, height: float, color: Color, moves: bool = False
@@ -181,7 +183,7 @@ class Overlay:
         self._pieces.append(vertices.reshape(-1))
 
     def load(self) -> None:
-        """Upload what was collected."""
+        """Upload the layers that were written anew."""
         if self.font.grown:
             atlas = gloo.Texture2D(
                 self.font.image[:, :, np.newaxis], format="luminance", interpolation="nearest"
@@ -189,18 +191,33 @@ class Overlay:
             self._program["u_atlas"] = atlas
             self.font.grown = False
             self.uploaded_bytes += self.font.image.nbytes
-        vertices = np.concatenate(self._pieces)
-        atlas_height, atlas_width = self.font.image.shape
-        vertices["a_place"][:, 2:] /= (atlas_width, atlas_height)
-        # A program draws its whole buffer: the rest of it is triangles without extent.
-        padded = np.zeros(-(-len(vertices) // 1536) * 1536, _VERTICES)
-        padded[: len(vertices)] = vertices
-        if self._buffer is None or self._buffer.size != len(padded):
-            self._buffer = gloo.VertexBuffer(padded)
+            self._changed |= self._layers.keys()  # their places are shares of the atlas
+        vertices = {layer: self._vertices(layer) for layer in sorted(self._changed)}
+        self._changed.clear()
+        fits = vertices.keys() <= self._rooms.keys() and all(
+            len(some) == self._rooms[layer] for layer, some in vertices.items()
+        )
+        if not fits:
+            vertices = {layer: self._vertices(layer) for layer in self._layers}
+            self._rooms = {layer: len(some) for layer, some in vertices.items()}
+            self._buffer = gloo.VertexBuffer(np.concatenate(list(vertices.values())))
             self._program.bind(self._buffer)
         else:
-            self._buffer.set_subdata(padded)
-        self.uploaded_bytes += padded.nbytes
+            at = dict(zip(self._rooms, np.cumsum([0, *self._rooms.values()]), strict=False))
+            for layer, some in vertices.items():
+                self._buffer.set_subdata(some, offset=int(at[layer]))
+        self.uploaded_bytes += sum(some.nbytes for some in vertices.values())
+
+    def _vertices(self, layer: str) -> NDArray[np.void]:
+        """A layer, filled up with triangles without extent: its room changes seldom so."""
+        pieces = self._layers[layer]
+        count = sum(map(len, pieces))
+        vertices = np.zeros(-(-(count + 1) // 384) * 384, _VERTICES)
+        if pieces:
+            np.concatenate(pieces, out=vertices[:count])
+        height, width = self.font.image.shape
+        vertices["a_place"][:, 2:] /= (width, height)
+        return vertices
 
     def draw(self, size: tuple[int, int], moved: float) -> None:
         """Draw over what is there; the time axis ``moved`` pixels to the right."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import matplotlib as mpl
 import numpy as np
 from vispy import gloo
 
 from rtaudio.view import axes
 from rtaudio.view.axes import Bins, Columns
 from rtaudio.view.captions import Captions, Status
+from rtaudio.view.colors import ColorBar, table
 from rtaudio.view.layout import layout
 from rtaudio.view.level import Level, Meter, level
 from rtaudio.view.mfcc import Mfcc
@@ -22,8 +22,6 @@ from rtaudio.view.spectrum import Peaks, Spectrum
 from rtaudio.view.waveform import Waveform
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from rtaudio.consumers.history import History
     from rtaudio.view.layout import Box
     from rtaudio.view.look import Look
@@ -31,7 +29,7 @@ if TYPE_CHECKING:
 
 BACKGROUND = (0.055, 0.06, 0.07, 1.0)
 TIMED = ("waveform", "spectrogram", "mfcc")  # the panels with a time axis, from the top
-COLORED = ("spectrogram", "mfcc", "spectrum")  # those that need the colormap
+COLORED = ("spectrogram", "mfcc", "spectrum", "colors")  # those that need the colormap
 
 
 class Shown(NamedTuple):
@@ -70,6 +68,7 @@ class Scene:
             "spectrogram": Spectrogram(),
             "mfcc": Mfcc(),
             "spectrum": self._spectrum,
+            "colors": ColorBar(),
             "level": Meter(),
         }
         self._captions = Captions()
@@ -105,8 +104,7 @@ class Scene:
         self._peaks_of = ()
 
     def _color(self, name: str) -> None:
-        self.colors = colors(name)
-        texture = gloo.Texture2D(self.colors[np.newaxis], interpolation="nearest")
+        texture = gloo.Texture2D(table(name)[np.newaxis], interpolation="nearest")
         for panel in COLORED:
             self._panels[panel].program["u_colors"] = texture
         self._colored = name
@@ -205,9 +203,3 @@ class Scene:
             if name in ("spectrogram", "spectrum", "colors"):
                 about[name]["dbfs"] = [look.floor_db, look.ceiling_db]
         return about
-
-
-def colors(name: str) -> NDArray[np.uint8]:
-    """Matplotlib's table of a colormap; shape (256, 3)."""
-    table = mpl.colormaps["gray" if name == "grey" else name](np.arange(256), bytes=True)
-    return np.ascontiguousarray(np.asarray(table)[:, :3])

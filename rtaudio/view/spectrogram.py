@@ -16,12 +16,11 @@ uniform vec4 u_range;    // floor, 1 / (ceiling - floor), which value is the los
 void main() {
     vec2 at = floor(gl_FragCoord.xy - u_box.xy);
     float db = most(at.x, at.y, -2000.);
-    float lost = most(at.x, u_range.z, 0.);
     vec3 color = texture2D(u_colors, vec2((clamp((db - u_range.x) * u_range.y, 0., 1.)
                                            * 255. + .5) / 256., .5)).rgb;
     if (db < -1500.) color = vec3(.035, .04, .05);
     else if (db < -900.) color = mod(at.x + at.y, 8.) < 4. ? vec3(.30) : vec3(.20);
-    if (lost > 0. && u_box.w - at.y <= 4.) color = vec3(.95, .25, .2);
+    if (u_box.w - at.y <= 4. && most(at.x, u_range.z, 0.) > 0.) color = vec3(.95, .25, .2);
     gl_FragColor = vec4(color, 1.);
 }
 """

@@ -1,0 +1,39 @@
+"""The colour bar, and matplotlib's tables."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import matplotlib as mpl
+import numpy as np
+
+from rtaudio.view.panel import Panel
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from rtaudio.view.scene import Shown
+
+_COLOR = """
+uniform sampler2D u_colors;
+uniform vec4 u_box;
+void main() {
+    float level = floor(gl_FragCoord.y - u_box.y) / max(1., u_box.w - 1.);
+    gl_FragColor = vec4(texture2D(u_colors, vec2((level * 255. + .5) / 256., .5)).rgb, 1.);
+}
+"""
+
+
+class ColorBar(Panel):
+    """Draws the colormap, the floor at the bottom."""
+
+    fragment = _COLOR
+
+    def set(self, shown: Shown) -> None:
+        """Nothing changes."""
+
+
+def table(name: str) -> NDArray[np.uint8]:
+    """Matplotlib's table of a colormap; shape (256, 3)."""
+    colors = mpl.colormaps["gray" if name == "grey" else name](np.arange(256), bytes=True)
+    return np.ascontiguousarray(np.asarray(colors)[:, :3])

@@ -99,7 +99,9 @@ def draw_cost(where: str, size: tuple[int, int], whole_image: bool = False) -> d
     )
     feed, scene = Feed(), Scene(Look())
     scene.resize(size, 1.0)
-    python_ms, finish_ms, uploaded = [], [], []
+    python_ms: list[float] = []
+    finish_ms: list[float] = []
+    uploaded: list[list[int]] = []
     target = None
     if not window:
         from vispy import gloo
@@ -204,7 +206,7 @@ def program(seconds: float, hog: bool) -> dict[str, Any]:
             times.append((begun, 1e3 * (time.perf_counter() - begun - spent[0])))
             return stop
 
-        scene.draw = timed  # type: ignore[method-assign]
+        scene.draw = timed  # type: ignore[method-assign,assignment]
         stack.enter_context(spinning(hog))
         thread = threading.Thread(target=measure)
         thread.start()

@@ -458,7 +458,9 @@ class Live:
 
     def _hand_out(self, frames: Frames) -> None:
         if frames.first < self._first_row:
-            return
+            frames = frames.since(self._first_row)
+            if not len(frames):
+                return
         self._frames += len(frames)
         age_ms = (time.perf_counter() - float(frames.captured[-1])) * 1e3
         if not math.isnan(age_ms):

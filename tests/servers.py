@@ -309,14 +309,15 @@ class Pulse(_Server):
 class Screen(_Server):
     """An X server without a monitor (Xvfb), its keys and its mouse (xdotool)."""
 
-    def __init__(self, folder, size=(1400, 900)):
+    def __init__(self, folder, size=(1400, 900), dpi=None):
         number = next(_numbers)
         self._folder = Path(folder) / f"screen-{os.getpid()}-{number}"
         self._folder.mkdir()
         self.size = size
         super().__init__(self._folder / "log", private_env())
         self._command = ["Xvfb", "-displayfd", "1", "-nolisten", "tcp", "-fbdir", self._folder]
-        self._command += ["-screen", "0", f"{size[0]}x{size[1]}x24"]
+        self._command += ["-noreset", "-screen", "0", f"{size[0]}x{size[1]}x24"]
+        self._dpi = dpi
         self.env.pop("WAYLAND_DISPLAY", None)
 
     def _answers(self):
@@ -324,6 +325,14 @@ class Screen(_Server):
         if numbers:
             self.env["DISPLAY"] = f":{numbers[-1]}"
         return bool(numbers)
+
+    def start(self):
+        """Start it; a desktop tells the pixels of an inch, where they are other than 96."""
+        super().start()
+        if self._dpi:
+            resources = self._folder / "resources"
+            resources.write_text(f"Xft.dpi: {self._dpi}\n")
+            self._ask("xrdb", "-nocpp", "-load", str(resources))
 
     def xdotool(self, *words):
         """Do something with keyboard, mouse or windows."""
@@ -334,7 +343,7 @@ class Screen(_Server):
 
         def found():
             with suppress(RuntimeError):  # none there yet
-                return self.xdotool("search", "--onlyvisible", "--name", "^rtaudio$").split()
+                return self.xdotool("search", "--onlyvisible", "--name", "^rtaudio: ").split()
             return None
 
         return wait_for(found, "window", seconds)[0]

@@ -47,7 +47,7 @@ ROOMS = {
     "rtaudio.screen": {
         *("numpy", "PIL", "rtaudio.analysis", "rtaudio.capture", "rtaudio.sources"),
         *("rtaudio.consumers", "rtaudio.consumers.history", "rtaudio.pipeline", "rtaudio.view"),
-        "rtaudio.doctor",
+        *("rtaudio.doctor", "rtaudio.words"),
     },
     "rtaudio.words": {"numba", "rich", "rtaudio.analysis", "rtaudio.batch", "rtaudio.recordings"},
     "rtaudio.cli": {

@@ -16,7 +16,9 @@ from PIL import Image
 from servers import Jack, Screen, end, wait_for
 from sounds import SR
 
+from rtaudio import Look
 from rtaudio.sources.signal import signal as demo_signal
+from rtaudio.view.layout import layout
 
 
 @pytest.fixture(scope="module")
@@ -288,6 +290,16 @@ def test_a_microphone_and_another_one(tmp_path, screen):
             status, said = shown.end("q")
     assert status == 0, said
     assert len(re.findall(r"system .*: \d+\.\d+ s, \d+ rows; ", said)) == 2, said  # both books
+
+
+def test_twice_the_pixels_an_inch_are_twice_the_pixels(tmp_path):
+    with Screen(tmp_path, size=(2000, 1300), dpi=192) as screen:
+        with Shown(screen, tmp_path, *"live demo: --size 900x600".split()) as shown:
+            about = shown.save()[1]
+            shown.end("q")
+    assert about["size"] == [1800, 1200]
+    for name, box in layout((900, 600), 1.0, Look()).items():
+        np.testing.assert_allclose(about[name]["box"], np.multiply(box, 2), atol=2)
 
 
 def test_from_python(screen, tmp_path):

@@ -59,6 +59,12 @@ class Frames:
         shown = f"{self.time[0]:.3f} … {self.time[-1]:.3f} s" if len(self) else "none"
         return f"Frames({len(self)} rows from {self.first}: {shown}, {int(self.lost.sum())} lost)"
 
+    def since(self, first: int) -> Frames:
+        """The rows from the number ``first`` on, as a view of these."""
+        start = max(0, first - self.first)
+        arrays = (getattr(self, field.name)[start:] for field in fields(self)[1:])
+        return Frames(self.first + start, *arrays)
+
     def newest(self) -> Frames:
         """The last row, as a row of one's own."""
         arrays = (getattr(self, field.name)[-1:].copy() for field in fields(self)[1:])

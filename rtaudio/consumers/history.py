@@ -108,12 +108,12 @@ class History:
 
     def tap(self, first: int, samples: Floats) -> None:
         """Take the samples as they are framed, numbered from ``first``. The writer's thread."""
+        if not len(samples):  # a resampler has held them back
+            return
         start = first + self._bucket_shift
         buckets = np.arange(
             start // self._bucket_samples, (start + len(samples) - 1) // self._bucket_samples + 1
         )
-        if not len(buckets):
-            return
         starts = np.maximum(buckets * self._bucket_samples - start, 0)
         wave = np.stack(
             [np.minimum.reduceat(samples, starts), np.maximum.reduceat(samples, starts)], axis=1

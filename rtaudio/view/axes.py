@@ -81,14 +81,17 @@ class FrequencyAxis:
                 at = float(self.place(hz))
                 if all(abs(at - tick.at) * pixels >= apart for tick in ticks):
                     ticks.append(Tick(at, hertz(hz)))
+        if len(ticks) < 4:  # zoomed in: any round step will do
+            step = nice_step((self.high - self.low) / max(1.0, pixels / apart / 2))
+            marks = _multiples(self.low, self.high, step)
+            ticks = [Tick(float(self.place(hz)), hertz(hz, step)) for hz in marks]
         return sorted(ticks)
 
     def _candidates(self) -> Iterable[list[float]]:
-        decades = range(7)
-        for digits in ((1,), (2, 5), (3,), (7,), (1.5, 4, 6, 8), (1.2, 2.5, 3.5, 4.5, 9)):
-            marks = [digit * 10.0**decade for decade in decades for digit in digits]
+        yield [0.0] if self.low <= 0 else []
+        for digits in ((1,), (2, 5), (3,), (4, 6, 8)):
+            marks = [digit * 10.0**decade for decade in range(7) for digit in digits]
             yield [hz for hz in marks if self.low <= hz <= self.high]
-        yield _multiples(self.low, self.high, nice_step((self.high - self.low) / 6))
 
 
 def frequency_axis(settings: Settings, look: Look) -> FrequencyAxis:
@@ -146,10 +149,8 @@ def between(dbfs: NDArray[np.float32], places: NDArray[np.float64]) -> NDArray[n
     b, c = dbfs[:, below], dbfs[:, np.minimum(below + 1, last)]
     a = np.maximum(dbfs[:, np.maximum(below - 1, 0)], b - 12)
     d = np.maximum(dbfs[:, np.minimum(below + 2, last)], c - 12)
-    spline: NDArray[np.float32] = b + t / 2 * (
-        c - a + t * (2 * a - 5 * b + 4 * c - d + t * (3 * (b - c) + d - a))
-    )
-    return spline
+    curve = c - a + t * (2 * a - 5 * b + 4 * c - d + t * (3 * (b - c) + d - a))
+    return np.asarray(b + t / 2 * curve, np.float32)
 
 
 class Columns(NamedTuple):

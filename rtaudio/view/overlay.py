@@ -197,7 +197,7 @@ class Overlay:
         fits = vertices.keys() <= self._rooms.keys() and all(
             len(some) == self._rooms[layer] for layer, some in vertices.items()
         )
-        if not fits:
+        if self._buffer is None or not fits:
             vertices = {layer: self._vertices(layer) for layer in self._layers}
             self._rooms = {layer: len(some) for layer, some in vertices.items()}
             self._buffer = gloo.VertexBuffer(np.concatenate(list(vertices.values())))

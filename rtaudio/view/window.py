@@ -47,6 +47,11 @@ class Session(Controlled, Protocol):
         """Whether the source goes on."""
         ...
 
+    @property
+    def title(self) -> str:
+        """What is heard."""
+        ...
+
     def words(self) -> tuple[str, bool]:
         """The beginning of the status line, and whether something is wrong."""
         ...
@@ -72,7 +77,7 @@ class Window:
         """How old the newest sample was when the draw that shows it had ended."""
         self.drawn_at: deque[float] = deque(maxlen=4096)
         """When the last draws ended, in s of `time.perf_counter`."""
-        self._canvas = screen.open_canvas(backend, size, "rtaudio")
+        self._canvas = screen.open_canvas(backend, size, "rtaudio", show=False)
         self._scene = Scene(look)
         self._software = bool(_SOFTWARE.search(screen.renderer()))
         self._closed = False
@@ -100,6 +105,8 @@ class Window:
         self._session, self._at_close = session, at_close
         self._controls = Controls(self.look, self._scene, session)
         self._listen()
+        self._canvas.title = f"rtaudio: {session.title}"
+        self._canvas.show()
         now = due = time.perf_counter()
         with _signals_kept() as kept:
             while not self._closed:
@@ -143,6 +150,8 @@ class Window:
         if now - self._words_at >= WORDS_S:
             self._words_at = now
             self._words = self._told()
+            if self._canvas.title != (title := f"rtaudio: {self._session.title}"):
+                self._canvas.title = title  # another device
         for text in self._session.notices():
             self._notice, self._notice_until = text, now + NOTICE_S
         notice = self._notice if now < self._notice_until else ""

@@ -310,7 +310,7 @@ def open_window(
         check_backend(backend)
         from rtaudio.view.window import Window
 
-        window = Window(look or Look(), backend=backend, size=size)
+        window = Window(replace(look or Look()), backend=backend, size=size)
         check_size(size)
         return window
     except ViewError as error:

@@ -293,10 +293,13 @@ def test_a_microphone_and_another_one(tmp_path, screen):
 
 
 def test_twice_the_pixels_an_inch_are_twice_the_pixels(tmp_path):
-    with Screen(tmp_path, size=(2000, 1300), dpi=192) as screen:
-        with Shown(screen, tmp_path, *"live demo: --size 900x600".split()) as shown:
-            about = shown.save()[1]
-            shown.end("q")
+    words = "live demo: --size 900x600".split()
+    with (
+        Screen(tmp_path, size=(2000, 1300), dpi=192) as screen,
+        Shown(screen, tmp_path, *words) as shown,
+    ):
+        about = shown.save()[1]
+        shown.end("q")
     assert about["size"] == [1800, 1200]
     for name, box in layout((900, 600), 1.0, Look()).items():
         np.testing.assert_allclose(about[name]["box"], np.multiply(box, 2), atol=2)

@@ -22,7 +22,7 @@ DONE, CHECK_FAILED, USAGE, UNREADABLE, INTERRUPTED = 0, 1, 2, 3, 130
 
 #: Command → the module whose `main` runs it, and what it does. Imported when it is called.
 COMMANDS = {
-    "demo": ("rtaudio.cli.demo", "Try it on a built-in signal: a picture and a summary."),
+    "demo": ("rtaudio.cli.demo", "Try it on a built-in signal: the window, or a picture."),
     "analyze": ("rtaudio.cli.analyze", "Features of recordings."),
     "live": ("rtaudio.cli.live", "A microphone, a file or standard input, as it sounds."),
     "devices": ("rtaudio.cli.devices", "The microphones and other inputs of this machine."),
@@ -32,11 +32,12 @@ COMMANDS = {
 
 _EPILOG = """\
 examples:
-  rtaudio demo                                   what it does, on a built-in signal
+  rtaudio demo                                   the window, on a built-in signal
+  rtaudio live                                   the window, on the microphone
   rtaudio analyze song.flac -o song.csv          MFCCs and levels of a recording
   rtaudio analyze *.wav -o features --as npz     of many, into a folder
   rtaudio plot song.flac                         five pictures: song.png
-  rtaudio live --headless                        the microphone: level, losses, delay
+  rtaudio live --headless                        without a window: level, losses, delay
   rtaudio live --headless -d usb --record 'site_%Y%m%d_%H%M%S.wav' --rotate 1h
   ffmpeg -i talk.m4a -f wav - | rtaudio analyze - -o talk.parquet
 

@@ -26,6 +26,7 @@ def main(argv: Sequence[str]) -> int:
     add = parser.add_argument
     add("--headless", action="store_true", help="a picture, also where there is a screen")
     add("--duration", type=float, metavar="S", help="seconds (a picture: 10; else until closed)")
+    add("-o", "--out", dest="screenshot", metavar="PNG", help="as --screenshot")
     add_look(parser)
     add_settings(parser)
     wanted = parser.parse_args(argv)

@@ -37,7 +37,7 @@ def add_look(parser: argparse.ArgumentParser) -> None:
     add("--span", type=float, default=10.0, metavar="S", help="seconds across (10)")
     add("--floor", type=float, default=-100.0, metavar="DB", help="dBFS of black (-100)")
     add("--ceiling", type=float, default=0.0, metavar="DB", help="dBFS of white (0)")
-    add("--backend", default="glfw", metavar="NAME", help="vispy's: glfw, pyqt6, sdl2 …")
+    add("--backend", default="glfw", metavar="NAME", help="vispy's: glfw, pyside6, sdl2 …")
 
 
 def look_of(args: argparse.Namespace) -> Look:

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from rtaudio.view.look import Look
 
 FASTEST_S, SLOWEST_S = 1 / 60, 1 / 32
-SHARE = 0.5  # of one processor, where it has to draw; at the slowest pace, what that takes
+# Where processors have to draw: half of one, or what the slowest pace takes, but 1.2 at most.
+SHARE, MOST_SHARE = 0.5, 1.2
 NOTICE_S = 4.0
 WORDS_S = 0.25
 _SOFTWARE = re.compile("llvmpipe|softpipe|swrast|swiftshader|software|gdi generic", re.IGNORECASE)
@@ -88,8 +89,7 @@ class Window:
         self._drawn_stop: tuple[int, int] | None = None  # of a history, what a draw showed
         self._known_stop: tuple[int, int] | None = None
         self._interval_s = FASTEST_S
-        self._measured = (time.perf_counter(), time.process_time(), 0)
-        self._frames = 0
+        self._busy_s, self._frames = 0.0, 0  # processor time of the last draws, and their number
 
     def run(
         self,
@@ -114,8 +114,10 @@ class Window:
                 time.sleep(max(0.0, due - time.perf_counter()))
                 before, now = now, time.perf_counter()
                 self._controls.hold(now - before)
+                busy_s = time.process_time()
                 self._canvas.update()
                 self._canvas.app.process_events()  # and draws
+                self._busy_s += time.process_time() - busy_s
                 self._raise_error()
                 self._after_draw()
                 if until is not None and until():
@@ -196,22 +198,21 @@ class Window:
                     self.ages_ms.append(1e3 * (now - captured))
                 self._known_stop = self._drawn_stop
             self._drawn_stop = None
-        self._adapt(now)
+        self._adapt()
         if self._controls.saving:
             self._controls.saving = False
             self._session.save(self.picture(), self._scene.about())
         if self._controls.quitting:
             self.close()
 
-    def _adapt(self, now: float) -> None:
-        """Draw 60 frames a second, or 32 at least where the processor has to do it."""
-        then, busy, frames = self._measured
-        if now - then < 0.5 or self._frames - frames < 8:
+    def _adapt(self) -> None:
+        """Draw 60 frames a second, or where processors have to do it, what is left for them."""
+        if self._frames < 16:
             return
-        self._measured = now, time.process_time(), self._frames
-        cost = (self._measured[1] - busy) / (self._frames - frames)
-        wanted = cost / SHARE if self._software else FASTEST_S
-        self._interval_s = min(max(wanted, FASTEST_S), SLOWEST_S)
+        cost_s, self._busy_s, self._frames = self._busy_s / self._frames, 0.0, 0
+        wanted = cost_s / SHARE if self._software else FASTEST_S
+        slowest = max(SLOWEST_S, cost_s / MOST_SHARE)
+        self._interval_s = min(max(wanted, FASTEST_S), slowest)
 
     def picture(self) -> NDArray[np.uint8]:
         """What is seen now, without notices; (height, width, 3)."""

@@ -140,11 +140,12 @@ def mfcc_range(history: History) -> tuple[NDArray[np.float32], NDArray[np.float3
     """What is black, and what one unit is of the scale from there to white, (n_mfcc,) each.
 
     Coefficient 0 is the mean level times the square root of the number of bands: -120 … 0 dBFS.
-    The others tell the shape of the spectrum: -100 … 100 dB.
+    Coefficient k tells the shape of the spectrum, the higher the less of it: 40 + 260 / k dB to
+    either side of 0, which music and speech seldom leave.
     """
     settings = history.settings
-    low = np.full(settings.n_mfcc, -100.0)
-    extent = np.full(settings.n_mfcc, 200.0)
+    most = 40 + 260 / np.maximum(np.arange(settings.n_mfcc), 1)
+    low, extent = -most, 2 * most
     root = settings.n_mels**0.5
     # A band of the mel filters (unit area) has about so much less than its bins.
     per_hz = 10 * np.log10((settings.sr or 1) / settings.n_fft)

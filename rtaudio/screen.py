@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import itertools
 import json
 import logging
@@ -118,7 +117,8 @@ class Session:
         if not self.running:
             parts.insert(0, f"ENDED: {run.error}" if run.error else "ENDED")
         if self._recording is not None and self._recorder is not None:
-            parts.insert(0, f"● REC {Path(self._recorder.paths[0]).name}")
+            failed = self._recording.error is not None
+            parts.insert(0, f"● REC {'FAILED' if failed else self._recorder.paths[0].name}")
         return "    ".join(parts), bool(stats.lost)
 
     # --- keys ---------------------------------------------------------------------------------
@@ -127,6 +127,8 @@ class Session:
         """Analyze by a longer or shorter frame from now on."""
         settings = self.run.settings
         n_fft = round(settings.n_fft * factor)
+        if not self.running:
+            return self.tell(f"n_fft stays {settings.n_fft}: the source has ended")
         if not settings.hop_length <= n_fft <= 1 << 16:
             return self.tell(f"n_fft stays {settings.n_fft}: it may be from the hop to 65536")
         try:
@@ -214,7 +216,9 @@ class Session:
 
     def _turn_to(self, device: Device) -> None:
         old = self.run
-        settings = replace(old.settings, sr=None)
+        settings = old.settings
+        if settings.sr == old.source.sr:  # nobody asked for another one
+            settings = replace(settings, sr=None)
         try:
             run = Live(Microphone(device.index), settings, tell=old.tell)
             history = History(run.open().settings, span_s=self._look.span_s)
@@ -332,15 +336,8 @@ def watch(
     """
     if display_died is not None:
         when_display_dies(display_died)
-    _give_back_memory()
     session.run.start()
     window.run(session, at_close, until=(lambda: not session.running) if close else None)
-
-
-def _give_back_memory() -> None:
-    """Return what imports and compilation left unused: some 15 MB, where glibc is the C library."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def show(

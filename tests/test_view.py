@@ -3,6 +3,7 @@
 import json
 import math
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -316,6 +317,17 @@ def test_scrolled_back_is_what_was_seen_then():
     assert history.time(scene.left_edge) == pytest.approx(0, abs=0.1)  # not beyond the oldest
     scene.scroll.frozen = None
     np.testing.assert_array_equal(drawn(history, scene=scene)[1], newest)
+
+
+def test_another_history_begins_at_its_own_newest_row():
+    settings = Settings(sr=22050)
+    y = np.random.default_rng(4).standard_normal(22050 * 40).astype(np.float32) * 0.1
+    scene, _ = drawn(heard(settings, y))
+    scene.scroll.frozen = scene.right_edge - 300
+    drawn(scene.history, scene=scene)
+    other = heard(replace(settings, n_fft=512), y[: 22050 * 15])
+    pixels = drawn(other, scene=scene)[1]
+    np.testing.assert_array_equal(pixels, afresh(other))
 
 
 def test_a_history_shorter_than_the_picture_and_an_empty_one():

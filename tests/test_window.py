@@ -60,6 +60,16 @@ class Shown:
         with Image.open(path) as picture:
             return np.asarray(picture), json.loads(picture.text["rtaudio"])
 
+    def freeze(self):
+        """Press space; the picture, and what it says of itself, once it is on the screen."""
+        self.press("space")
+        pixels, about = self.save()
+        assert about["frozen"]
+        left, top, width, height = about["spectrogram"]["box"]
+        box = slice(top, top + height), slice(left, left + width)
+        wait_for(lambda: np.array_equal(self.screen.pixels()[box], pixels[box]), "frozen picture")
+        return pixels, about
+
     def end(self, *keys):
         """Press keys, and wait for the end: status, and what was said on stderr."""
         if keys:
@@ -78,11 +88,9 @@ def shown(tmp_path_factory):
 
 def test_what_is_seen_is_what_is_saved(shown):
     wait_for(lambda: shown.save()[1]["spectrogram"]["time_s"][1] > 1, "a second")
-    shown.press("space")
-    pixels, about = shown.save()
-    assert about["frozen"]
+    pixels, about = shown.freeze()
     assert pixels.shape == (720, 1280, 3) == (*about["size"][::-1], 3)
-    seen = shown.screen.pixels()[:720, :1280]
+    seen = shown.screen.pixels()
     for name in ("spectrogram", "spectrum", "waveform", "mfcc", "level"):
         left, top, width, height = about[name]["box"]
         box = slice(top, top + height), slice(left, left + width)
@@ -152,13 +160,16 @@ def test_the_wheel_zooms_and_a_double_click_shows_all(shown):
 
 
 def test_keys_are_listed_and_the_list_goes(shown):
-    shown.press("space")
+    shown.freeze()
     before = shown.screen.pixels()[:692, :1280].copy()
+
+    def changed():  # all but the status line
+        return (shown.screen.pixels()[:692, :1280] != before).any(axis=2).mean()
+
     shown.press("h")
-    wait_for(lambda: (shown.screen.pixels()[:692, :1280] != before).any(axis=2).mean() > 0.05,
-             "list of keys")  # fmt: skip
+    wait_for(lambda: changed() > 0.05, "list of keys")
     shown.press("Escape")  # the list, not the window
-    wait_for(lambda: not (shown.screen.pixels()[:692, :900] != before[:, :900]).any(), "its end")
+    wait_for(lambda: changed() == 0, "its end")
     shown.press("space")
 
 
@@ -216,7 +227,9 @@ def test_the_last_picture_stays_until_the_window_is_closed(screen, tmp_path):
         last = lambda: shown.save()[1]["spectrogram"]["time_s"][1]  # noqa: E731
         wait_for(lambda: last() == last(), "end of the song", 20)
         assert shown.process.poll() is None
+        shown.press("n")  # there is nothing left to analyze otherwise
         pixels, about = shown.save()
+        assert about["n_fft"] == 2048
         status, said = shown.end("Escape")
     assert status == 0
     assert "song.wav: 1.000 s" in said
@@ -231,7 +244,8 @@ def test_the_last_picture_stays_until_the_window_is_closed(screen, tmp_path):
 )
 def test_signals_end_it_whole(screen, tmp_path, number, status):
     words = "live demo: -o out.csv --record take.wav --screenshot end.png".split()
-    with Shown(screen, tmp_path, *words) as shown:
+    command = ["env", "--default-signal=HUP,INT", *COMMAND]  # whatever started the tests
+    with Shown(screen, tmp_path, *words, command=command) as shown:
         wait_for((tmp_path / "out.csv").exists, "rows")
         time.sleep(1.0)  # of sound
         shown.process.send_signal(number)

@@ -354,6 +354,7 @@ def _listen(run: Live, args: argparse.Namespace, words: Words, screen: Screen | 
             else:
                 words.say(f"{title(run)}; h in the window shows the keys")
                 screen.watch(display_died)
+                say_priority(current(), words)
         finally:
             current().close()
     except KeyboardInterrupt:

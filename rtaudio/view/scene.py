@@ -85,7 +85,9 @@ class Scene:
 
     def _lay_out(self, history: History) -> None:
         look = self.look
-        self.history = history
+        if self._laid_out and history is not self.history:
+            self.scroll = Scroll()  # its rows may lie elsewhere on the clock
+        self.history: History = history
         self.boxes = boxes = layout(self.size, self.scale, look)
         for name, panel in self._panels.items():
             if name in boxes:

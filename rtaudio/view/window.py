@@ -31,6 +31,7 @@ FASTEST_S, SLOWEST_S = 1 / 60, 1 / 32
 # Where processors have to draw: half of one, or what the slowest pace takes, but 1.2 at most.
 SHARE, MOST_SHARE = 0.5, 1.2
 NOTICE_S = 4.0
+STARTED = 100  # frames, after which all shaders are compiled
 WORDS_S = 0.25
 _SOFTWARE = re.compile("llvmpipe|softpipe|swrast|swiftshader|software|gdi generic", re.IGNORECASE)
 
@@ -76,8 +77,10 @@ class Window:
         self.look = look
         self.ages_ms: deque[float] = deque(maxlen=600)
         """How old the newest sample was when the draw that shows it had ended."""
-        self.drawn_at: deque[float] = deque(maxlen=4096)
+        self.drawn_at: deque[float] = deque(maxlen=64)
         """When the last draws ended, in s of `time.perf_counter`."""
+        self.drawn = 0
+        """How many frames were drawn."""
         self._canvas = screen.open_canvas(backend, size, "rtaudio", show=False)
         self._scene = Scene(look)
         self._software = bool(_SOFTWARE.search(screen.renderer()))
@@ -183,7 +186,7 @@ class Window:
     def rate(self) -> float:
         """Frames drawn per second, of the last one."""
         drawn = self.drawn_at
-        recent = [at for at in list(drawn)[-64:] if at > time.perf_counter() - 1]
+        recent = [at for at in drawn if at > time.perf_counter() - 1]
         return (len(recent) - 1) / (recent[-1] - recent[0]) if len(recent) > 1 else 0.0
 
     def _after_draw(self) -> None:
@@ -192,6 +195,9 @@ class Window:
         if self._drawn_stop is not None:
             self.drawn_at.append(now)
             self._frames += 1
+            self.drawn += 1
+            if self.drawn == STARTED:
+                screen.give_back_memory()
             if self._drawn_stop != self._known_stop:
                 captured = self._session.history.newest_captured
                 if self._scene.scroll.frozen is None and captured == captured:

@@ -41,7 +41,7 @@ ROOMS = {
         "rtaudio.recordings",
     },
     "rtaudio.view": {
-        *("numpy", "vispy", "glfw", "matplotlib", "PIL"),
+        *("numpy", "vispy", "glfw", "PIL"),
         *("rtaudio.analysis", "rtaudio.consumers.history"),
     },
     "rtaudio.screen": {
@@ -126,6 +126,15 @@ def test_the_analysis_path_loads_neither_librosa_nor_matplotlib():
     assert not loaded & {"librosa", "matplotlib", "vispy", "sounddevice", "pyarrow", "scipy.signal"}
 
 
+def test_the_window_loads_neither_librosa_nor_matplotlib():
+    code = "import sys, rtaudio.screen; from rtaudio.view import window, colors, overlay"
+    code += "; colors.table('magma'), overlay.Font(12); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "vispy" in loaded
+    assert not loaded & {"librosa", "matplotlib", "scipy.signal"}
+
+
 def test_the_public_names_are_there():
     for name in rtaudio.__all__:
         assert getattr(rtaudio, name) is not None
@@ -156,4 +165,5 @@ def test_a_wheel_can_be_built_and_holds_the_package(tmp_path):
     ).stdout
     assert "rtaudio/py.typed" in listed
     assert "rtaudio/analysis/kernel.py" in listed
+    assert "rtaudio/view/colormaps.png" in listed
     assert "tests/" not in listed

@@ -5,6 +5,7 @@ import math
 import subprocess
 from dataclasses import replace
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 import soundfile
@@ -133,6 +134,12 @@ def test_the_cursor_reads_a_full_scale_sine(place, within, axis):
     assert lines[0].startswith("0:01.5")
     assert lines[1].startswith((f"{hz:.1f}"[:3], f"{hz / 1000:.3f}"[:4]))
     assert lines[2].replace("−", "-").removeprefix("peak  ") in ("0.0 dBFS", "-0.0 dBFS")
+
+
+def test_colormaps_are_those_of_matplotlib():
+    for name in COLORMAPS:
+        known = mpl.colormaps["gray" if name == "grey" else name](np.arange(256), bytes=True)
+        np.testing.assert_array_equal(table(name), known[:, :3])
 
 
 @pytest.mark.parametrize("colormap", COLORMAPS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
 import sys
@@ -160,9 +159,3 @@ def when_display_dies(then: Callable[[], object]) -> None:
     handler = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(lambda display: then())
     _kept.append(handler)
     xlib.XSetIOErrorHandler(handler)
-
-
-def give_back_memory() -> None:
-    """Return to the system what starting has left unused: some 15 MB, where there is glibc."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL("libc.so.6").malloc_trim(0)

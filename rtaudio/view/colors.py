@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-import matplotlib as mpl
 import numpy as np
+from PIL import Image
 
+from rtaudio.view.look import COLORMAPS
 from rtaudio.view.panel import Panel
 
 if TYPE_CHECKING:
@@ -34,6 +36,10 @@ class ColorBar(Panel):
 
 
 def table(name: str) -> NDArray[np.uint8]:
-    """Matplotlib's table of a colormap; shape (256, 3)."""
-    colors = mpl.colormaps["gray" if name == "grey" else name](np.arange(256), bytes=True)
-    return np.ascontiguousarray(np.asarray(colors)[:, :3])
+    """Matplotlib's table of a colormap; shape (256, 3).
+
+    They are kept as a picture, a line each, since importing matplotlib takes 15 MB and 0.3 s.
+    """
+    with Image.open(Path(__file__).with_name("colormaps.png")) as tables:
+        colors: NDArray[np.uint8] = np.asarray(tables)[COLORMAPS.index(name)]
+    return colors

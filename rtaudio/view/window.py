@@ -31,7 +31,6 @@ FASTEST_S, SLOWEST_S = 1 / 60, 1 / 32
 # Where processors have to draw: half of one, or what the slowest pace takes, but 1.2 at most.
 SHARE, MOST_SHARE = 0.5, 1.2
 NOTICE_S = 4.0
-STARTED = 100  # frames, after which all shaders are compiled
 WORDS_S = 0.25
 _SOFTWARE = re.compile("llvmpipe|softpipe|swrast|swiftshader|software|gdi generic", re.IGNORECASE)
 
@@ -196,8 +195,6 @@ class Window:
             self.drawn_at.append(now)
             self._frames += 1
             self.drawn += 1
-            if self.drawn == STARTED:
-                screen.give_back_memory()
             if self._drawn_stop != self._known_stop:
                 captured = self._session.history.newest_captured
                 if self._scene.scroll.frozen is None and captured == captured:

@@ -118,6 +118,17 @@ def test_lost_rows_say_so_and_have_no_wave():
     assert ((touched > 0) & (touched < 1)).sum() >= 4  # frames that hold some zeros
 
 
+def test_what_the_memory_held_before_is_never_read():
+    settings = Settings(sr=SR)
+    history = History(settings, keep_s=10)
+    for held in (history._dbfs, history._mfcc, history._levels):
+        held.fill(np.nan)
+    heard(settings, cuts=[SR], lost=SR, history=history)
+    ends = history.first, history.stop
+    for read in (history.dbfs, history.mfcc, history.levels):
+        assert np.isfinite(read(*ends)).all()
+
+
 def test_a_loss_longer_than_the_ring_leaves_lost_rows_alone():
     settings = Settings(sr=SR)
     history = heard(settings, cuts=[SR], lost=SR * 60, keep_s=5)

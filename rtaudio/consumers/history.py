@@ -102,6 +102,7 @@ class History:
         """Mark the rows up to ``stop`` as lost."""
         at = np.arange(max(self._stop, stop - self.capacity), stop) % self.capacity
         self._state[at] = LOST
+        self._dbfs[at] = self._mfcc[at] = 0  # readers mask them, but must not meet a NaN
         self._captured[at] = np.nan
         self._levels[at] = (0, 0, 1)
         self._stop = max(self._stop, stop)

@@ -12,6 +12,7 @@ import math
 import sys
 import threading
 import time
+from collections import deque
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -101,13 +102,16 @@ class Live:
         self.started_utc: datetime | None = None
         """When sample 0 was captured, or read."""
         self._consumers = list(consumers)
+        self.asked_sr = settings.sr
+        """The rate that was asked for; None for the source's own."""
         self._duration_s = duration_s
         self._iterated = False
         self._rows: BoundedQueue[Frames] | None = None  # for iterating
         self._on_frames: list[BoundedQueue[Frames]] = []
         self._on_blocks: list[BoundedQueue[Block]] = []
-        self._history: History | None = None
-        self._next: tuple[Settings, History | None] | None = None  # from the next block on
+        self.history: History | None = None
+        """What the rows are written into, where somebody watches."""
+        self._next: deque[tuple[Settings, History | None]] = deque(maxlen=1)  # from the next block
         self._unknown = 0  # samples before those that the analyzer gets
         self._first_row = 0  # the first that holds none of them
         self._thread = threading.Thread(target=self._run, name="rtaudio processing", daemon=True)
@@ -190,7 +194,7 @@ class Live:
     def watch(self, history: History) -> None:
         """Write the rows and the waveform into ``history``, from the first one on."""
         self.open()
-        self._history = history
+        self.history = history
         self._analyzer.tap = history.tap
 
     def change(self, settings: Settings, history: History | None = None) -> None:
@@ -202,7 +206,7 @@ class Live:
         if self._on_frames:
             raise RuntimeError("the rows are being written: their settings stay until the end")
         self.settings = settings
-        self._next = settings, history
+        self._next.append((settings, history))
 
     def _queues(self) -> list[BoundedQueue[Any]]:
         return [*self._on_frames, *self._on_blocks]
@@ -226,7 +230,7 @@ class Live:
         for number, consumer in enumerate(self._consumers, 1):
             self.attach_frames(getattr(consumer, "__name__", f"consumer {number}"), consumer)
         if not (
-            self.workers or self._history
+            self.workers or self.history
         ):  # somebody will iterate: nothing is to be missed until then
             self._rows = self._rows_queue()
         _fast_switching(True)
@@ -307,6 +311,13 @@ class Live:
     def error(self) -> Exception | None:
         """What the source failed with, where nobody was told yet."""
         return self._error
+
+    @property
+    def remaining_s(self) -> float | None:
+        """How much sound there is until the end that was asked for; None where none was."""
+        if self._duration_s is None:
+            return None
+        return max(0.0, self._duration_s - self._position / self.source.sr)
 
     @property
     def _begun(self) -> bool:
@@ -436,8 +447,8 @@ class Live:
         self._lost["host"] += block.lost - sum(gap.length for gap in block.gaps)
         for queue in self._on_blocks.copy():  # which may be attached and detached meanwhile
             queue.put(block.copy())
-        if self._next is not None:
-            self._turn_to(block.first_sample - block.lost, *self._next)
+        if self._next:
+            self._turn_to(block.first_sample - block.lost, *self._next.pop())
         lost = block.lost + self._unknown
         self._unknown = 0
         for frames in self._analyzer.feed(block.samples, lost, block.captured):
@@ -445,11 +456,10 @@ class Live:
 
     def _turn_to(self, position: int, settings: Settings, history: History | None) -> None:
         """Analyze by other settings from the sample ``position`` on."""
-        self._next = None
         tap = None if history is None else history.tap
         self._invalid += self._analyzer.invalid
         self._analyzer = Analyzer(settings, self.source.sr, tap=tap)
-        self._history, self._latest = history, Latest()
+        self.history, self._latest = history, Latest()
         # The new analyzer has not seen what came before; frames that hold some of it are left out.
         self._unknown = position
         reach = self._analyzer.reach + (settings.n_fft // 2 if settings.center else 0)
@@ -466,8 +476,8 @@ class Live:
         if not math.isnan(age_ms):
             self._age_ms = age_ms
         self._latest.put(frames)
-        if self._history is not None:
-            self._history.put(frames)
+        if self.history is not None:
+            self.history.put(frames)
         for queue in self._on_frames:
             queue.put(frames.copy())
 

@@ -6,16 +6,17 @@ import contextlib
 import itertools
 import json
 import logging
-import threading
+import os
 import time
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rtaudio import doctor
-from rtaudio.consumers.history import History
+from rtaudio.consumers.history import SPAN_ROWS, History
 from rtaudio.consumers.recorder import Recorder
 from rtaudio.pipeline import Live, live
 from rtaudio.sources.block import Block, SourceError
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from rtaudio.view.window import Window
 
 _PACKAGES = {"sdl2": "pysdl2 pysdl2-dll", "wx": "wxpython", "tkinter": "pyopengltk"}  # of backends
+SPARE_ROWS = 128  # of the largest texture, more than are seen
 MOST_DEVICES = 9  # as many as there are digits
 
 
@@ -77,14 +79,32 @@ class Session:
     ) -> None:
         """Open the run's source; raises as `Live.open`. ``notices`` is what `tell` fills."""
         self.run = run.open()
-        self.history = History(run.settings, span_s=look.span_s)
-        run.watch(self.history)
-        self._look, self._on_replaced = look, on_replaced
+        self._span_s = look.span_s
+        self._span_rows = min(SPAN_ROWS, most_pixels() - SPARE_ROWS)
+        self._history = self._history_of(run.settings)
+        run.watch(self._history)
+        self._on_replaced = on_replaced
         self._notices = deque() if notices is None else notices
         self._recording: Worker[Block] | None = None
         self._recorder: Recorder | None = None
         self._devices: list[Device] | None = None
-        self._busy = False
+        self._errands = ThreadPoolExecutor(1, "rtaudio window's errand")
+        self._closed = False
+
+    def _history_of(self, settings: Settings) -> History:
+        return History(settings, span_s=self._span_s, span_rows=self._span_rows)
+
+    @property
+    def history(self) -> History:
+        """What to draw: what the run writes into by now."""
+        self._history = self.run.history or self._history
+        return self._history
+
+    def close(self) -> None:
+        """Do what was asked for, then end the run; raises as `Live.close`."""
+        self._closed = True
+        self._errands.shutdown()
+        self.run.close()
 
     def tell(self, text: str) -> None:
         """Show a line for some seconds. May be called by any thread."""
@@ -116,8 +136,9 @@ class Session:
         parts.append(lost if stats.lost else "nothing lost")
         if not self.running:
             parts.insert(0, f"ENDED: {run.error}" if run.error else "ENDED")
-        if self._recording is not None and self._recorder is not None:
-            failed = self._recording.error is not None
+        recording = self._recording
+        if recording is not None and self._recorder is not None and not recording.done.is_set():
+            failed = recording.error is not None
             parts.insert(0, f"● REC {'FAILED' if failed else self._recorder.paths[0].name}")
         return "    ".join(parts), bool(stats.lost)
 
@@ -133,21 +154,17 @@ class Session:
             return self.tell(f"n_fft stays {settings.n_fft}: it may be from the hop to 65536")
         try:
             changed = replace(settings, n_fft=n_fft)
-            history = History(changed, span_s=self._look.span_s)
-            self.run.change(changed, history)
+            self.run.change(changed, self._history_of(changed))
         except (ValueError, RuntimeError) as error:
             return self.tell(f"n_fft stays {settings.n_fft}: {error}")
-        self.history = history
         return self.tell(f"n_fft {n_fft}")
 
     def record(self) -> None:
         """Begin a recording in the current folder, or end it."""
         if self._recording is not None:
-            worker, self._recording = self._recording, None
-            self.run.detach_blocks(worker)
-            if worker.error is None and self._recorder is not None:
-                self.tell(f"recorded {self._recorder.paths[0]}")
-            return None
+            run, worker, recorder = self.run, self._recording, self._recorder
+            self._recording = None
+            return self._do(lambda: self._end_recording(run, worker, recorder))
         if not self.running:
             return self.tell("nothing to record: the source has ended")
         source = self.run.source
@@ -175,8 +192,16 @@ class Session:
         self._recording = self.run.attach_blocks("the recording", *steps, end_s=None)
         return self.tell(f"recording {recorder.paths[0]}")
 
+    def _end_recording(self, run: Live, worker: Worker[Block], recorder: Recorder | None) -> None:
+        run.detach_blocks(worker)
+        if worker.error is None and recorder is not None:
+            self.tell(f"recorded {recorder.paths[0]}")
+
     def save(self, pixels: NDArray[np.uint8], about: dict[str, Any]) -> None:
-        """Write what is seen into the current folder."""
+        """Write what is seen into the current folder; takes a while."""
+        self._do(lambda: self._save(pixels, about))
+
+    def _save(self, pixels: NDArray[np.uint8], about: dict[str, Any]) -> None:
         path = free_path(".png")
         try:
             write_png(path, pixels, about)
@@ -215,38 +240,35 @@ class Session:
         return None
 
     def _turn_to(self, device: Device) -> None:
+        if self._closed:
+            return None
         old = self.run
-        settings = old.settings
-        if settings.sr == old.source.sr:  # nobody asked for another one
-            settings = replace(settings, sr=None)
+        microphone = Microphone(device.index)
+        if isinstance(old.source, Microphone):
+            microphone = old.source.elsewhere(device.index)
+        settings = replace(old.settings, sr=old.asked_sr)
         try:
-            run = Live(Microphone(device.index), settings, tell=old.tell)
-            history = History(run.open().settings, span_s=self._look.span_s)
+            run = Live(microphone, settings, duration_s=old.remaining_s, tell=old.tell)
+            run.watch(self._history_of(run.open().settings))
         except (SourceError, ValueError) as error:
             return self.tell(f"still at {old.source.name}: {error}")
-        run.watch(history)
         with contextlib.suppress(SourceError):  # it is over, whatever it was
             old.close()
-        self.run, self.history = run.start(), history
+        self.run = run.start()
         if self._on_replaced is not None:
             self._on_replaced(old)
         return None
 
     def _do(self, work: Callable[[], None]) -> None:
         """In a thread of its own, one after the other."""
-        if self._busy:
-            return
 
-        def run() -> None:
+        def do() -> None:
             try:
                 work()
             except Exception as error:  # noqa: BLE001 - told, and the window goes on
                 self.tell(f"{type(error).__name__}: {error}")
-            finally:
-                self._busy = False
 
-        self._busy = True
-        threading.Thread(target=run, name="rtaudio window's errand", daemon=True).start()
+        self._errands.submit(do)
 
 
 def free_path(suffix: str) -> Path:
@@ -364,7 +386,9 @@ def show(
     size
         Of the window, in the screen's own units.
 
-    Call it in the main thread; Ctrl-C closes it, too.
+    Call it in the main thread; Ctrl-C closes it, too. Where the screen goes away (the X server
+    ends), the run is closed, its recording whole, and the process ends with status 3: Xlib lets
+    nobody go on.
 
     Raises
     ------
@@ -387,8 +411,16 @@ def show(
             source, settings, realtime=realtime, duration_s=duration_s, tell=tell, **overrides
         )
         session = Session(run, window.look, notices)
-        stack.callback(lambda: session.run.close())  # noqa: PLW0108 - the run of then
-        watch(window, session)
+        stack.callback(session.close)
+
+        def display_died() -> None:
+            with contextlib.suppress(Exception):
+                session.close()
+            _logger.error("the screen is gone: the run has ended, and what it wrote is whole")
+            logging.shutdown()
+            os._exit(3)
+
+        watch(window, session, display_died=display_died)
     return session.run.stats
 
 

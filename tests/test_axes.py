@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rtaudio import Analyzer, Look, Settings
 from rtaudio.view import axes
-from rtaudio.view.axes import Bins, Columns, FrequencyAxis
+from rtaudio.view.axes import Bins, Columns, FrequencyAxis, frequency_axis, whole_axis
 from rtaudio.view.look import AXES
 
 
@@ -153,19 +153,37 @@ def test_a_look_refuses_what_can_not_be_drawn():
         ({"span_s": 0}, "0.1 … 600"),
         ({"floor_db": 0.0}, "not a range of 10 dB"),
         ({"floor_db": math.nan}, "not a range"),
+        ({"low_hz": 500.0, "high_hz": 100.0}, "two frequencies"),
+        ({"low_hz": 500.0}, "two frequencies"),
+        ({"panels": ()}, "one or more of spectrogram"),
+        ({"panels": ("piano",)}, "one or more of spectrogram"),
+        ({"averaging_s": -1.0}, "0 … 60"),
     ):
         with pytest.raises(ValueError, match=said):
             Look(**bad)
+
+
+def test_the_key_takes_any_averaging_to_none_first():
+    look = Look(averaging_s=0.3)
+    look.next_averaging()
+    assert look.averaging_s == 0
+
+
+def test_a_zoom_that_is_beyond_another_device_shows_all_of_it():
+    look = Look(low_hz=5000.0, high_hz=20000.0)
+    low, high = 5000.0, 8000.0
+    assert frequency_axis(Settings(sr=16000), look) == FrequencyAxis("log", low, high)
+    assert frequency_axis(Settings(sr=8000), look) == whole_axis(Settings(sr=8000), "log")
 
 
 def test_keys_keep_the_range_and_a_panel():
     look = Look()
     for _ in range(100):
         look.widen_range(-10)
-    assert look.ceiling_db - look.floor_db >= 20
+    assert look.ceiling_db - look.floor_db == 10
     for _ in range(100):
         look.move_range(5)
-    assert look.ceiling_db <= 60
+    assert look.ceiling_db == 100
     for _ in range(100):
         look.widen_range(10)
     Look(floor_db=look.floor_db, ceiling_db=look.ceiling_db)

@@ -29,10 +29,10 @@ def test_a_few_notes():
     assert cursor.note(0) == ""
 
 
-def spectrum(settings, hz, amplitude=1.0):
+def spectrum(settings, hz, amplitude=1.0, offset=0.0):
     """dBFS of one frame of a sine."""
     t = np.arange(settings.n_fft) / SR
-    y = (amplitude * np.sin(2 * np.pi * hz * t + 1)).astype(np.float32)
+    y = (amplitude * np.sin(2 * np.pi * hz * t + 1) + offset).astype(np.float32)
     (frames,) = Analyzer(settings).feed(y)
     return frames.db[0] - np.float32(settings.full_scale_db)
 
@@ -64,6 +64,14 @@ def test_a_sine_on_a_bin_is_exact():
     assert found.hz == pytest.approx(hz, abs=0.2)
     strongest = cursor.strongest(spectrum(settings, hz), settings)
     assert strongest.hz == pytest.approx(hz, abs=0.2)
+
+
+def test_the_strongest_is_a_peak_beside_a_louder_offset():
+    settings = Settings(sr=SR, center=False)
+    hz = 30.2 * SR / 2048
+    found = cursor.strongest(spectrum(settings, hz, 0.1, offset=0.5), settings)
+    assert found.peak
+    assert found.hz == pytest.approx(hz, abs=0.1 * SR / 2048)
 
 
 def test_a_shorter_window_has_a_wider_lobe():

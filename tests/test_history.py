@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 from sounds import SR, all_frames, music
 
 from rtaudio import Analyzer, Settings
-from rtaudio.consumers.history import HEARD, LOST, MOST_BYTES, NOT_THERE, History
+from rtaudio.consumers.history import (
+    HEARD,
+    LOST,
+    MOST_BYTES,
+    NOT_THERE,
+    NOTHING,
+    NOTHING_BUT_LOST,
+    History,
+)
 
 Y = music(3.0)
 
@@ -50,7 +58,7 @@ def test_rows_are_the_frames_in_dbfs(center):
     for row, time in enumerate(rows["time"]):
         assert history.time(row + 0.5) == pytest.approx(time, abs=1e-9)
         assert math.floor(history.place(time)) == row
-    assert history.newest_time == pytest.approx(rows["time"][-1], abs=1e-9)
+    assert history.time(history.stop - 0.5) == pytest.approx(rows["time"][-1], abs=1e-9)
 
 
 @hypothesis_settings(deadline=None, max_examples=40)
@@ -112,8 +120,8 @@ def test_lost_rows_say_so_and_have_no_wave():
     first, last = math.ceil((SR + 1024) / 512), (2 * SR - 1024) // 512
     np.testing.assert_array_equal(lost, np.arange(first, last + 1))
     np.testing.assert_array_equal(history.levels(*lost[[0, -1]])[:, 2], 1)
-    wave = history.wave(int(lost[1]), int(lost[-1]))
-    assert (wave[:, :, 0] > wave[:, :, 1]).all()
+    assert (history.wave(int(lost[1]), int(lost[-1])) == NOTHING_BUT_LOST).all()
+    assert (history.wave(history.stop + 1, history.stop + 2) == NOTHING).all()
     touched = history.levels(0, history.stop)[:, 2]
     assert ((touched > 0) & (touched < 1)).sum() >= 4  # frames that hold some zeros
 
@@ -129,6 +137,23 @@ def test_what_the_memory_held_before_is_never_read():
         assert np.isfinite(read(*ends)).all()
 
 
+def test_samples_that_were_overwritten_are_not_told():
+    settings = Settings(sr=SR)
+    history = heard(settings, keep_s=1.0)
+    wave = history.wave(0, history.stop)
+    heard_at = np.flatnonzero(wave[:, 4, 0] <= wave[:, 4, 1])
+    assert heard_at[0] == history.first
+
+
+def test_a_texture_with_fewer_rows_gets_fewer():
+    settings = Settings(sr=SR)
+    assert History(settings, span_s=10.0, span_rows=430).hops == 2
+    assert History(settings, span_s=10.0, span_rows=432).hops == 1
+    assert History(settings, span_s=600).stop == 0
+    long = heard(settings, np.zeros(SR * 602, np.float32), span_s=600.0)
+    assert long.time(long.stop) - long.time(long.first) >= 600
+
+
 def test_a_loss_longer_than_the_ring_leaves_lost_rows_alone():
     settings = Settings(sr=SR)
     history = heard(settings, cuts=[SR], lost=SR * 60, keep_s=5)
@@ -141,10 +166,10 @@ def test_a_loss_longer_than_the_ring_leaves_lost_rows_alone():
 def test_the_ring_keeps_the_newest_rows():
     settings = Settings(sr=SR)
     whole, short = heard(settings), heard(settings, keep_s=1.0)
-    assert short.capacity == int(SR / 512) + 1
+    assert short.capacity == int(SR / 512) + 1 + math.ceil(SR / 512)
     assert short.stop == whole.stop
     assert whole.first == 0 < short.first
-    assert short.stop - short.first >= short.capacity - 2
+    assert (short.stop - short.first) * 512 >= SR
     ends = short.first, short.stop
     for name in ("dbfs", "mfcc", "levels", "wave", "state"):
         np.testing.assert_array_equal(getattr(short, name)(*ends), getattr(whole, name)(*ends))
@@ -173,6 +198,6 @@ def test_ten_minutes_at_the_defaults_and_256_mb_at_most():
 def test_nothing_is_there_before_the_first_row():
     history = History(Settings(sr=SR))
     assert history.first == history.stop == 0
-    assert math.isnan(history.newest_time)
-    assert math.isnan(history.newest_captured)
+    assert math.isnan(history.captured(-1))
+    assert math.isnan(history.captured(0))
     assert (history.state(-3, 3) == NOT_THERE).all()

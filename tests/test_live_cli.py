@@ -415,8 +415,38 @@ USAGE = [
     ("song.wav --headless --n-fft 0", "n_fft=0 is not in 1 …"),
     ("song.wav b.wav --headless", "unrecognized arguments: b.wav"),
     ("song.wav --headless -- b.wav", "song.wav and b.wav: one SOURCE at a time"),
+    ("song.wav --headless --screenshot x.png --size 0x0", "--size 0x0: 320x240 at least"),
+    ("song.wav --headless --screenshot x.png --size big", "--size big: width and height in pixels"),
+    ("song.wav --headless --screenshot x.png --size 70000x400", "--size 70000x400: 65536x65536"),
+    ("song.wav --headless --screenshot x.png --size 60000x400", "is beyond 16384x16384"),
+    ("song.wav --headless --screenshot x.jpg", "--screenshot x.jpg: a picture is a PNG file"),
+    ("song.wav --headless --screenshot no/x.png", "--screenshot no/x.png: there is no such folder"),
+    ("song.wav --headless --screenshot /.png/x.png", "there is no such folder"),
+    (
+        "song.wav --colormap jet",
+        "--colormap jet is not one of magma, viridis, inferno, cividis, grey",
+    ),
+    ("song.wav --axis bark", "--axis bark is not one of log, linear, mel"),
+    ("song.wav --span 0", "--span 0 is not in 0.1 … 600 (s)"),
+    ("song.wav --floor 5", "5 … 0 dBFS (--floor, --ceiling) is not a range of 10 dB"),
+    ("song.wav --backend gtk9", "glfw"),
     ("song.wav --headless --record-to x", "unrecognized arguments: --record-to"),
 ]
+
+
+@pytest.mark.parametrize("display", [None, "", ":987"])
+def test_a_picture_needs_no_screen_and_adds_no_words(here, display):
+    env = {**os.environ, "DISPLAY": display or ""}
+    if display is None:
+        del env["DISPLAY"]
+    command = [*DEMO, "--duration", "1", "--screenshot", "x.png"]
+    done = subprocess.run([*COMMAND, *command], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout == ""
+    assert [line.split()[0] for line in done.stderr.splitlines()] == [
+        "reading",
+        "demo:",
+        "picture:",
+    ]
 
 
 @pytest.mark.parametrize(("line", "words"), USAGE, ids=[line for line, _ in USAGE])

@@ -20,6 +20,10 @@ class Rows:
     stop = 0
     newest_captured = math.nan
 
+    def captured(self, row):
+        assert row == self.stop - 1
+        return self.newest_captured
+
 
 def edges(arrivals, seconds, frame_s=1 / 60):
     """(now, edge, stop) at each draw; row r came at ``arrivals[r]``."""
@@ -27,7 +31,7 @@ def edges(arrivals, seconds, frame_s=1 / 60):
     for now in np.arange(0.0, seconds, frame_s):
         rows.stop = int(np.searchsorted(arrivals, now, side="right"))
         rows.newest_captured = now
-        found.append((now, scroll.edge(rows, now, True), rows.stop))
+        found.append((now, scroll.edge(rows, rows.stop, now, True), rows.stop))
     return np.array(found)
 
 
@@ -68,19 +72,19 @@ def test_time_that_is_missing_on_the_clock_is_jumped_over():
     rows.newest_captured = 0.0
     for number in range(300):
         rows.stop = number
-        scroll.edge(rows, number / RATE, True)
+        scroll.edge(rows, rows.stop, number / RATE, True)
     rows.stop = 50_000
-    assert scroll.edge(rows, 300 / RATE, True) == pytest.approx(50_000)
+    assert scroll.edge(rows, rows.stop, 300 / RATE, True) == pytest.approx(50_000)
 
 
 def test_off_the_clock_the_edge_is_the_newest_row():
     rows, scroll = Rows(), Scroll()
     rows.stop = 77
-    assert scroll.edge(rows, 123.0, True) == 77  # read as fast as it can be
+    assert scroll.edge(rows, rows.stop, 123.0, True) == 77  # read as fast as it can be
     rows.newest_captured = 1.0
-    assert scroll.edge(rows, 124.0, False) == 77  # ended
+    assert scroll.edge(rows, rows.stop, 124.0, False) == 77  # ended
     scroll.frozen = 50.0
-    assert scroll.edge(rows, 125.0, True) == 50
+    assert scroll.edge(rows, rows.stop, 125.0, True) == 50
 
 
 def test_frozen_it_moves_within_the_history():

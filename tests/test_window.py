@@ -306,6 +306,29 @@ def test_a_microphone_and_another_one(tmp_path, screen):
     assert len(re.findall(r"system .*: \d+\.\d+ s, \d+ rows; ", said)) == 2, said  # both books
 
 
+def test_another_device_keeps_the_end_that_was_asked_for(tmp_path, screen):
+    with Jack(tmp_path) as jack:
+        env = {**jack.env, "DISPLAY": screen.env["DISPLAY"]}
+        words = "live -d system --duration 8".split()
+        with Shown(screen, tmp_path, *words, env=env) as shown:
+            wait_for(lambda: shown.save()[1]["waveform"]["time_s"][1] > 1, "1 s")
+            shown.press("d")
+            wait_for(lambda: shown.press("1") or len(jack.ports()) > 6, "another listener", 30)
+            status, said = shown.end()
+    assert status == 0, said
+    heard = [float(s) for s in re.findall(r"system .*: (\d+\.\d+) s, \d+ rows; ", said)]
+    assert len(heard) == 2, said
+    assert sum(heard) == pytest.approx(8, abs=0.5)  # what the first one had after the change
+
+
+def test_a_picture_asked_for_at_the_end_is_written(screen, tmp_path):
+    with Shown(screen, tmp_path, *"live demo: --size 1390x890".split()) as shown:
+        assert shown.end("s", "q")[0] == 0
+    (path,) = tmp_path.glob("*.png")
+    with Image.open(path) as picture:
+        assert picture.size == (1390, 890)
+
+
 def test_twice_the_pixels_an_inch_are_twice_the_pixels(tmp_path):
     words = "live demo: --size 900x600".split()
     with (
@@ -336,6 +359,25 @@ def test_from_python(screen, tmp_path):
         shown.press("q")
         out, said = shown.process.communicate(timeout=30)
     assert out == "True 0\n", said
+
+
+def test_from_python_a_screen_that_dies_leaves_a_whole_recording(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text("import rtaudio\nrtaudio.show('demo:')\n")
+    with (
+        Screen(tmp_path) as screen,
+        Shown(screen, tmp_path, script, command=[sys.executable]) as shown,
+    ):
+        shown.press("r")
+        take = wait_for(lambda: next(tmp_path.glob("rtaudio-*.wav"), None), "take")
+        wait_for(lambda: size(take) > 4 * SR, "sound", 30)
+        screen.kill()
+        status, said = shown.end()
+    assert status == 3
+    assert "the screen is gone" in said
+    samples, _ = soundfile.read(take, dtype="float32")  # its header is written at the end
+    assert len(samples) * 4 + 100 > size(take) - 100
+    assert not take.with_suffix(".wav.part").exists()
 
 
 @pytest.mark.parametrize("words", ["demo", "live demo:"])

@@ -340,9 +340,12 @@ def _listen(run: Live, args: argparse.Namespace, words: Words, screen: Screen | 
     def current() -> Live:  # another one once another device was chosen
         return run if screen is None else screen.run
 
+    def close() -> None:
+        run.close() if screen is None else screen.close()
+
     def display_died() -> None:
         with contextlib.suppress(SourceError):
-            current().close()
+            close()
         words.error("the screen is gone: the run has ended, and what it wrote is whole")
         os._exit(_conclude(UNREADABLE, current(), words))
 
@@ -356,7 +359,7 @@ def _listen(run: Live, args: argparse.Namespace, words: Words, screen: Screen | 
                 screen.watch(display_died)
                 say_priority(current(), words)
         finally:
-            current().close()
+            close()
     except KeyboardInterrupt:
         status = INTERRUPTED
     except Terminated:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,10 +49,8 @@ def look_of(args: argparse.Namespace) -> Look:
     from rtaudio.view.look import Look
 
     args.size = _size(args.size)
-    if args.screenshot is not None and Path(args.screenshot).suffix.lower() != ".png":
-        raise UsageError(f"--screenshot {args.screenshot}: a picture is a PNG file: .png")
-    if args.screenshot is not None and not Path(args.screenshot).parent.is_dir():
-        raise UsageError(f"--screenshot {args.screenshot}: there is no such folder")
+    if args.screenshot is not None:
+        _check_picture(Path(args.screenshot))
     try:
         return Look(
             span_s=args.span,
@@ -61,8 +60,17 @@ def look_of(args: argparse.Namespace) -> Look:
             ceiling_db=args.ceiling,
         )
     except ValueError as error:
-        said = re.sub(r"^(\w+?)(?:_s)?='?([^' ]*)'? is", r"--\1 \2 is", str(error))
+        said = re.sub(r"^(\w+?)(?:_s)?='?(.*?)'? is not", r"--\1 \2 is not", str(error))
         raise UsageError(said.replace("dBFS is", "dBFS (--floor, --ceiling) is")) from None
+
+
+def _check_picture(path: Path) -> None:
+    if path.suffix.lower() != ".png":
+        raise UsageError(f"--screenshot {path}: a picture is a PNG file: .png")
+    if not path.parent.is_dir():
+        raise UsageError(f"--screenshot {path}: there is no such folder")
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise UsageError(f"--screenshot {path}: no file can be written there")
 
 
 def _size(text: str | None) -> tuple[int, int]:
@@ -114,6 +122,10 @@ class Screen:
     def run(self) -> Live:
         """The run that is shown; another one once another device was chosen."""
         return self._session.run
+
+    def close(self) -> None:
+        """Do what the keys have asked for, then end the run; raises as `Live.close`."""
+        self._session.close()
 
     def watch(self, display_died: Callable[[], object]) -> None:
         """Show the run in the window, until that is closed."""

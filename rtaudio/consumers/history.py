@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,14 +19,17 @@ KEEP_S = 600.0
 MOST_BYTES = 256 << 20
 SPAN_ROWS = 4096  # finer than a screen is wide, a span of the picture needs no rows
 NOT_THERE, LOST, HEARD = 0, 1, 2
+#: Least and greatest sample of a bucket of the waveform that has none.
+NOTHING, NOTHING_BUT_LOST = (1, -1), (3, -3)
 
 
 class History:
     """Rows of the last ``keep_s`` seconds, or as many as ``most_bytes`` hold; a ring.
 
-    A row is a hop, or where ``span_s`` of the picture would have more than 4,096 of them, the
-    maximum of ``hops``. Row r lies at `place` r … r + 1 of the time axis, its middle at the time
-    of the frame. Rows ``first`` to ``stop`` are there; the last may still grow where ``hops`` > 1.
+    A row is a hop, or where ``span_s`` of the picture would have more than ``span_rows`` of them,
+    the maximum of ``hops`` (of the MFCCs, the last). Row r lies at `place` r … r + 1 of the time
+    axis, its middle at the time of the frame. Rows ``first`` to ``stop`` are there; the last may
+    still grow where ``hops`` > 1.
 
     One thread writes (`put`, `tap`), any may read; neither waits. A reader that is a whole ring
     behind gets rows that are being overwritten, so the oldest are not shown.
@@ -36,6 +40,7 @@ class History:
         settings: Settings,
         *,
         span_s: float = 10.0,
+        span_rows: int = SPAN_ROWS,
         keep_s: float = KEEP_S,
         most_bytes: int = MOST_BYTES,
     ) -> None:
@@ -44,19 +49,21 @@ class History:
         self.settings = settings
         hop, sr = settings.hop_length, settings.sr
         self.hops = 1
-        while span_s * sr / (hop * self.hops) > SPAN_ROWS:
+        while span_s * sr / (hop * self.hops) > span_rows:
             self.hops *= 2
         self.row_samples = hop * self.hops
         self.buckets = next(q for q in (8, 4, 2, 1) if self.row_samples % q == 0)
         """How many minima and maxima of the waveform a row holds."""
         self._time_0 = 0.0 if settings.center else settings.n_fft // 2 / sr
         row_bytes = 2 * settings.n_bins + 4 * settings.n_mfcc + 8 * self.buckets + 29
-        wanted = int(keep_s * sr / self.row_samples) + 1
+        slack = math.ceil(self.rows_per_s)  # what the writer may be at, while somebody reads
+        wanted = int(keep_s * self.rows_per_s) + 1 + slack
         self.capacity = n = max(2, min(wanted, most_bytes // row_bytes))
+        self._slack = max(1, min(slack, n // 2))
         self.nbytes = n * row_bytes
         self._dbfs = np.empty((n, settings.n_bins), np.float16)
         self._mfcc = np.empty((n, settings.n_mfcc), np.float32)
-        self._wave = np.full((n * self.buckets, 2), (1, -1), np.float32)  # least, greatest
+        self._wave = np.full((n * self.buckets, 2), NOTHING, np.float32)  # least, greatest
         self._levels = np.empty((n, 3), np.float32)  # rms, peak, share of the frame that is lost
         self._captured = np.empty(n, np.float64)
         self._state = np.zeros(n, np.uint8)
@@ -126,7 +133,7 @@ class History:
                 old = self._wave[newest % size]
                 wave[0] = min(old[0], wave[0, 0]), max(old[1], wave[0, 1])
             skipped = np.arange(max(newest + 1, buckets[0] - size), buckets[0])
-            self._wave[skipped % size] = (1, -1)  # nothing
+            self._wave[skipped % size] = NOTHING_BUT_LOST
         self._wave[buckets[-size:] % size] = wave[-size:]
         self._bucket = int(buckets[-1])
 
@@ -140,18 +147,13 @@ class History:
     @property
     def first(self) -> int:
         """Number of the oldest row that is safe to read."""
-        slack = self.capacity // 64 + 1  # what the writer may be at
-        return max(self._begin or 0, self._stop - self.capacity + slack)
+        return max(self._begin or 0, self._stop - self.capacity + self._slack)
 
-    @property
-    def newest_time(self) -> float:
-        """Middle of the newest frame in s; NaN before the first."""
-        return self.time(self._stop - 0.5) if self._stop > (self._begin or 0) else np.nan
-
-    @property
-    def newest_captured(self) -> float:
-        """When the newest frame's last sample was captured; NaN where not known."""
-        return float(self._captured[(self._stop - 1) % self.capacity]) if self._stop else np.nan
+    def captured(self, row: int) -> float:
+        """When the last sample of a row's frame was captured; NaN where not known."""
+        if not self.first <= row < self._stop:
+            return math.nan
+        return float(self._captured[row % self.capacity])
 
     def place(self, time: float) -> float:
         """Where a time (s) is on the axis of rows: row r is between r and r + 1."""
@@ -190,10 +192,13 @@ class History:
         return self._levels[self._at(first, stop)]
 
     def wave(self, first: int, stop: int) -> Floats:
-        """Least and greatest sample of each bucket, (1, -1) where none; (rows, buckets, 2)."""
+        """Least and greatest sample of each bucket; (rows, buckets, 2).
+
+        `NOTHING` where there is none, `NOTHING_BUT_LOST` where all were lost.
+        """
         at = self._at(first, stop)[:, np.newaxis] * self.buckets + np.arange(self.buckets)
         wave: Floats = self._wave[at]
         newest = -1 if self._bucket is None else self._bucket
-        beyond = np.arange(first * self.buckets, stop * self.buckets).reshape(at.shape) > newest
-        wave[beyond] = (1, -1)
+        buckets = np.arange(first * self.buckets, stop * self.buckets).reshape(at.shape)
+        wave[(buckets > newest) | (buckets < self.first * self.buckets)] = NOTHING
         return wave

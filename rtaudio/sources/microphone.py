@@ -235,7 +235,7 @@ class Microphone:
             raise ValueError(f"channels={channels} is not in 1 … 1024")
         if not (latency in ("low", "high") or (isinstance(latency, float | int) and latency > 0)):
             raise ValueError(f"latency={latency!r} is not low, high or a number of seconds")
-        self._request = Request(device, None, channels, 1, sr, blocksize, latency)
+        self._asked = self._request = Request(device, None, channels, 1, sr, blocksize, latency)
         self._host: Host = ProcessHost(python) if host is None else host
         self.tell = tell or logging.getLogger("rtaudio").warning
         self.name = "the default input" if device is None else f"input {device}"
@@ -255,6 +255,14 @@ class Microphone:
         self._zeros = 0  # how many came in a row
         self._said_rate = False
         self._buffer = np.zeros((0, 0), np.float32)
+
+    def elsewhere(self, device: int | str) -> Microphone:
+        """Another device, to be captured as this one was asked to be."""
+        asked = self._asked
+        return Microphone(
+            device, channels=asked.channels, sr=asked.sr, blocksize=asked.blocksize,
+            latency=asked.latency, host=self._host, tell=self.tell,
+        )  # fmt: skip
 
     def need_channels(self, least: int) -> None:
         """Capture that many channels at least, where it was not told how many."""

@@ -97,9 +97,9 @@ class FrequencyAxis:
 def frequency_axis(settings: Settings, look: Look) -> FrequencyAxis:
     """The axis that a look asks for."""
     most = whole_axis(settings, look.axis)
-    if look.low_hz is None or look.high_hz is None:
+    if look.low_hz is None or look.high_hz is None or look.low_hz >= 0.99 * most.high:
         return most
-    return FrequencyAxis(look.axis, look.low_hz, look.high_hz, settings.htk)
+    return FrequencyAxis(look.axis, look.low_hz, min(look.high_hz, most.high), settings.htk)
 
 
 def whole_axis(settings: Settings, scale: str) -> FrequencyAxis:

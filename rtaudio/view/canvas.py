@@ -69,7 +69,13 @@ def open_canvas(
         # On Wayland a hidden window would wait for ever.
         vsync = backend not in OFFSCREEN and not os.getenv("WAYLAND_DISPLAY")
         canvas = app.Canvas(
-            title=title, size=size, show=False, vsync=vsync, keys=None, app=application
+            title=title,
+            size=size,
+            show=False,
+            vsync=vsync,
+            keys=None,
+            app=application,
+            dpi=96,  # not used; else xdpyinfo is asked, which writes to standard output
         )
         canvas.set_current()
         canvas.events.ignore_callback_errors = False

@@ -72,9 +72,14 @@ def read(
 
 
 def strongest(dbfs: NDArray[np.float32], settings: Settings) -> Reading:
-    """The highest peak of a spectrum above 20 Hz."""
-    nyquist = (settings.sr or 1) / 2
-    return read(dbfs, settings, min(20.0, nyquist / 4), 0.0, nyquist)
+    """The highest peak of a spectrum above 20 Hz; where there is none, its highest bin."""
+    sr = settings.sr or 1
+    first = max(1, math.ceil(min(20.0, sr / 8) * settings.n_fft / sr))
+    below, at, above = dbfs[first - 1 : -2], dbfs[first:-1], dbfs[first + 1 :]
+    peaks = np.where((at >= below) & (at >= above), at, -np.inf)
+    top = first + int(np.argmax(peaks)) if len(peaks) else int(np.argmax(dbfs))
+    hz = top * sr / settings.n_fft
+    return read(dbfs, settings, hz, hz, hz)
 
 
 def between(settings: Settings, below: float, at: float, above: float) -> tuple[float, float]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rtaudio.consumers.history import HEARD, LOST
+from rtaudio.consumers.history import HEARD, LOST, NOTHING_BUT_LOST
 from rtaudio.view import axes, cursor
 from rtaudio.view.cursor import decibels, frequency
 from rtaudio.view.level import level
@@ -43,11 +43,7 @@ def reading(scene: Scene, x: float, y: float) -> list[str]:
     states = history.state(first, stop)
     heard = states == HEARD
     if name == "waveform":
-        wave = history.wave(first, stop)
-        wave = wave[wave[:, :, 0] <= wave[:, :, 1]]
-        if len(wave):
-            ends = f"{wave[:, 0].min():.4f} … {wave[:, 1].max():.4f}"
-            return [when, axes.minus(ends)]
+        return [when, _wave(history.wave(first, stop))]
     if not heard.any():
         return [when, "lost" if (states == LOST).any() else "nothing"]
     if name == "mfcc":
@@ -58,6 +54,13 @@ def reading(scene: Scene, x: float, y: float) -> list[str]:
         value = history.mfcc(first, stop)[heard, number].max()
         return [when, axes.minus(f"MFCC {number}: {value:.1f}")]
     return [when, *_told(read(scene, history.dbfs(first, stop)[heard].max(axis=0), y))]
+
+
+def _wave(buckets: NDArray[np.float32]) -> str:
+    there = buckets[buckets[:, :, 0] <= buckets[:, :, 1]]
+    if len(there):
+        return axes.minus(f"{there[:, 0].min():.4f} … {there[:, 1].max():.4f}")
+    return "lost" if (buckets == NOTHING_BUT_LOST).any() else "nothing"
 
 
 def rows_at(scene: Scene, x: float) -> tuple[int, int]:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from rtaudio.consumers.history import History
     from rtaudio.view.axes import Bins, Columns
 
+UPLOAD_ROWS = 64  # at once, so that long spectra take little memory
+SPARE = 66  # rows more than are seen, for scrolling back
 #: Values of a pixel that are no dBFS: the row was lost, or there is none.
 LOST_DB, NOTHING_DB = -1000.0, -2000.0
 
@@ -60,7 +62,7 @@ class Ring:
         self.lost_at = pixels
         self.mfcc_at = pixels + 1
         self.wave_at = self.mfcc_at + settings.n_mfcc
-        self.size = (columns.row(width) + 66, self.wave_at + 2 * history.buckets)
+        self.size = (columns.row(width) + SPARE, self.wave_at + 2 * history.buckets)
         self.uploaded_bytes = 0
         self._mfcc_low, self._mfcc_scale = mfcc_range(history)
         self.texture = gloo.Texture2D(
@@ -71,28 +73,25 @@ class Ring:
             wrapping="clamp_to_edge",
         )
         self._first = self._stop = 0  # the rows that are in it
-        self._growing: int | None = None
+        self._whole = 0  # those before it don't change any more
 
-    def show(self, column: int) -> None:
-        """Bring in what the columns from ``column`` on need, as far as the history has it."""
-        history = self._history
-        first = max(self.columns.row(column), history.first)
-        stop = min(self.columns.row(column + self._visible) + 1, history.stop)
+    def show(self, column: int, newest: int) -> None:
+        """Bring in what the columns from ``column`` on need, of the rows before ``newest``."""
+        first = max(self.columns.row(column), self._history.first)
+        stop = min(self.columns.row(column + self._visible) + 1, newest)
         if stop <= first:
             return
         if first > self._stop or stop < self._first:
-            self._first = self._stop = first
+            self._first = self._stop = self._whole = first
         if first < self._first:  # scrolled back
             self._upload(first, min(stop, self._first))
             self._first, self._stop = first, min(self._stop, first + self.size[0])
-        begin = self._stop
-        if self._growing is not None and first <= self._growing < begin:
-            begin = self._growing  # the newest was not complete
-        if stop > begin:
-            self._upload(begin, stop)
-            self._stop = stop
-            self._first = max(self._first, stop - self.size[0])
-        self._growing = stop - 1 if stop == history.stop and self._can_grow else None
+            self._whole = min(self._whole, self._stop)
+        if stop > self._whole:
+            self._upload(max(self._whole, first), stop)
+            self._whole = stop - 1 if stop == newest and self._can_grow else stop
+            self._stop = max(self._stop, stop)
+            self._first = max(self._first, self._stop - self.size[0])
 
     @property
     def _can_grow(self) -> bool:
@@ -100,6 +99,10 @@ class Ring:
         return self._history.hops > 1 or settings.hop_length > settings.n_fft
 
     def _upload(self, first: int, stop: int) -> None:
+        for begin in range(first, stop, UPLOAD_ROWS):
+            self._upload_part(begin, min(stop, begin + UPLOAD_ROWS))
+
+    def _upload_part(self, first: int, stop: int) -> None:
         rows = self._rows(first, stop)
         at = first % self.size[0]
         before_end = self.size[0] - at

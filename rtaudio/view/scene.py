@@ -12,7 +12,7 @@ from rtaudio.view import axes
 from rtaudio.view.axes import Bins, Columns
 from rtaudio.view.captions import Captions, Status
 from rtaudio.view.colors import ColorBar, table
-from rtaudio.view.layout import layout
+from rtaudio.view.layout import LEAST, layout
 from rtaudio.view.level import Level, Meter, level
 from rtaudio.view.mfcc import Mfcc
 from rtaudio.view.ring import Ring
@@ -75,13 +75,18 @@ class Scene:
         self._laid_out: tuple[object, ...] = ()
         self._colored = ""
         self._peaks_of: tuple[object, ...] = ()
+        self._loaded = False  # whether the spectrum's pixels are those of the peaks
         self._old_rings_bytes = 0
 
     # --- once a size, a look, a history -------------------------------------------------------
 
     def resize(self, size: tuple[int, int], scale: float) -> None:
-        """Fit into ``size`` physical pixels; words and margins are ``scale`` times as large."""
-        self.size, self.scale = size, scale
+        """Fit into ``size`` physical pixels; words and margins are ``scale`` times as large.
+
+        Less where the picture would be smaller than `LEAST` of them.
+        """
+        self.size = size
+        self.scale = min(scale, size[0] / LEAST[0], size[1] / LEAST[1])
 
     def _lay_out(self, history: History) -> None:
         look = self.look
@@ -103,7 +108,7 @@ class Scene:
         for name in TIMED:
             self._panels[name].program["u_ring"] = self.ring.texture
         self._spectrum.resize(height)
-        self._peaks_of = ()
+        self._loaded = False
 
     def _color(self, name: str) -> None:
         texture = gloo.Texture2D(table(name)[np.newaxis], interpolation="nearest")
@@ -118,7 +123,7 @@ class Scene:
 
         ``running``: whether the source goes on, and with it the time axis.
         """
-        look = self.look
+        look, newest = self.look, history.stop  # rows that come meanwhile are the next draw's
         key = (
             *(self.size, self.scale, id(history), look.panels, look.span_s),
             *(look.axis, look.low_hz, look.high_hz),
@@ -128,10 +133,10 @@ class Scene:
             self._laid_out = key
         if look.colormap != self._colored:
             self._color(look.colormap)
-        edge = self.scroll.edge(history, now, running)
+        edge = self.scroll.edge(history, newest, now, running)
         self.first_column = math.ceil(edge / self.columns.rows) - self.width
-        self.ring.show(self.first_column)
-        stop = min(history.stop, math.ceil(edge))
+        self.ring.show(self.first_column, newest)
+        stop = min(newest, math.ceil(edge))
         self._take_spectrum(history, stop)
         columns = self.ring.uniforms(self.first_column)
         shown = Shown(history, look, self.ring, columns, level(history, stop), self.scale)
@@ -147,12 +152,13 @@ class Scene:
 
     def _take_spectrum(self, history: History, stop: int) -> None:
         key = (id(history), self.look.averaging_s)
-        fresh = key != self._peaks_of
-        if fresh:
+        if key != self._peaks_of:
             self.peaks = Peaks(history, self.look.averaging_s)
             self._peaks_of = key
-        if self.peaks.reach(stop) or fresh:
+            self._loaded = False
+        if self.peaks.reach(stop) or not self._loaded:
             self._spectrum.load(self.peaks, self._bins)
+            self._loaded = True
 
     # --- what is where ------------------------------------------------------------------------
 

@@ -26,20 +26,15 @@ class Scroll:
         self.frozen: float | None = None
         """The edge, in rows, where the picture stands still."""
 
-    def edge(self, history: History, now: float, running: bool) -> float:
-        """The right edge in rows, as `History.place`; ``now`` in s.
+    def edge(self, history: History, stop: int, now: float, running: bool) -> float:
+        """The right edge in rows, as `History.place`; ``stop`` was the history's at ``now`` (s).
 
         ``running``: whether the source goes on. Where its rows don't lie on the clock, as those
         of a recording that is read as fast as possible, the edge is the newest row's.
         """
         if self.frozen is not None:
             return self.frozen
-        return self.live_edge(history, now, running)
-
-    def live_edge(self, history: History, now: float, running: bool) -> float:
-        """The same, also while the picture stands still."""
-        stop = history.stop
-        if not running or math.isnan(history.newest_captured):
+        if not running or math.isnan(history.captured(stop - 1)):
             self._lateness.clear()
             return stop
         if stop != self._stop or not self._lateness:

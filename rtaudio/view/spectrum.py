@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 HOLD_S, DECAY_DB_PER_S = 1.0, 20.0
 LOWEST_DB = -300.0
+MOST_DB = 120.0  # after it has fallen so far, nobody sees a peak
 
 
 class Peaks:
@@ -32,14 +33,13 @@ class Peaks:
         self._history = history
         self._row_s = 1 / history.rows_per_s
         self._share = 1 - math.exp(-self._row_s / averaging_s) if averaging_s else 1.0
-        self._most = math.ceil(max(3.0, 5 * averaging_s) / self._row_s)  # rows that matter
+        matters_s = max(HOLD_S + MOST_DB / DECAY_DB_PER_S, 5 * averaging_s)
+        self._most = math.ceil(matters_s / self._row_s)
         self._next: int | None = None
-        n_bins = history.settings.n_bins
-        self._power = np.zeros(n_bins, np.float32)
-        self.current = np.full(n_bins, LOWEST_DB, np.float32)
+        self.current: NDArray[np.float32]
         """dBFS of each bin."""
-        self.held = self.current.copy()
-        self._held_for = np.zeros(n_bins, np.float32)
+        self.held: NDArray[np.float32]
+        self._forget()
 
     def reach(self, stop: int) -> bool:
         """Take in the rows before ``stop``; whether anything changed."""
@@ -49,13 +49,20 @@ class Peaks:
         if self._next is not None and first <= self._next < stop:
             first = self._next
         else:
-            self.held.fill(LOWEST_DB)
-            self._power.fill(0)
+            self._forget()
         self._next = stop
-        heard = self._history.state(first, stop) == HEARD
-        for row in self._history.dbfs(first, stop)[heard]:
-            self._take(row)
-        return bool(heard.any())
+        for begin in range(first, stop, 64):  # at once, so that long spectra take little memory
+            ends = begin, min(stop, begin + 64)
+            for row in self._history.dbfs(*ends)[self._history.state(*ends) == HEARD]:
+                self._take(row)
+        return True
+
+    def _forget(self) -> None:
+        n_bins = self._history.settings.n_bins
+        self._power = np.zeros(n_bins, np.float32)
+        self.current = np.full(n_bins, LOWEST_DB, np.float32)
+        self.held = self.current.copy()
+        self._held_for = np.zeros(n_bins, np.float32)
 
     def _take(self, dbfs: NDArray[np.float32]) -> None:
         self.current = dbfs

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rtaudio.view.scene import Shown
 
 _WAVE = """
-uniform vec4 u_wave;     // which value is the first, buckets of a row, which is the lost share
+uniform vec4 u_wave;     // which value is the first, buckets of a row; the rest unused
 float first_bucket(float column) {
     return floor((u_columns.x + column * u_columns.y) * (u_columns.z * u_wave.y));
 }
@@ -20,6 +20,7 @@ void main() {
     float bucket = first_bucket(at.x);
     float count = max(1., first_bucket(at.x + 1.) - bucket);
     vec2 wave = vec2(2., -2.);
+    bool lost = false;
     for (int i = 0; i < 512; i++) {
         if (float(i) >= count) break;
         float row = floor((bucket + float(i)) / u_wave.y);
@@ -28,6 +29,7 @@ void main() {
             vec2 found = vec2(value(row, u_wave.x + 2. * number),
                               value(row, u_wave.x + 2. * number + 1.));
             if (found.x <= found.y) wave = vec2(min(wave.x, found.x), max(wave.y, found.y));
+            else if (found.x > 2.) lost = true;
         }
     }
     // a pixel of its own for the middle line, and one at least for the wave
@@ -36,8 +38,8 @@ void main() {
     bool inside = wave.x <= wave.y && at.y >= ends.x && at.y <= ends.y;
     bool clipped = inside && max(-wave.x, wave.y) >= .99997;
     vec3 color = at.y == middle ? vec3(.16, .17, .19) : vec3(.035, .04, .05);
+    if (lost) color = mod(at.x + at.y, 8.) < 4. ? vec3(.30) : vec3(.20);
     if (inside) color = clipped ? vec3(.95, .25, .2) : vec3(.55, .75, .95);
-    if (most(at.x, u_wave.z, 0.) >= 1.) color = mod(at.x + at.y, 8.) < 4. ? vec3(.30) : vec3(.20);
     gl_FragColor = vec4(color, 1.);
 }
 """
@@ -50,6 +52,5 @@ class Waveform(Panel):
 
     def set(self, shown: Shown) -> None:
         """Tell the shader what is to be seen."""
-        at = shown.ring.wave_at, shown.history.buckets, shown.ring.lost_at, 0
-        self.program["u_wave"] = at
+        self.program["u_wave"] = (shown.ring.wave_at, shown.history.buckets, 0, 0)
         self.set_ring(shown)

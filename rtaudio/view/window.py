@@ -84,12 +84,13 @@ class Window:
         self._scene = Scene(look)
         self._software = bool(_SOFTWARE.search(screen.renderer()))
         self._closed = False
+        self._early: list[Callable[[], object]] = []  # events before the first draw
         self._error: BaseException | None = None
         self._notice = ""
         self._notice_until = self._words_at = -np.inf
         self._words: tuple[str, bool] = ("", False)
-        self._drawn_stop: tuple[int, int] | None = None  # of a history, what a draw showed
-        self._known_stop: tuple[int, int] | None = None
+        self._drawn_stop: tuple[History, int] | None = None  # what a draw showed
+        self._known_stop: tuple[History, int] | None = None
         self._interval_s = FASTEST_S
         self._busy_s, self._frames = 0.0, 0  # processor time of the last draws, and their number
 
@@ -119,7 +120,8 @@ class Window:
                 busy_s = time.process_time()
                 self._canvas.update()
                 self._canvas.app.process_events()  # and draws
-                self._busy_s += time.process_time() - busy_s
+                if self._drawn_stop is not None:
+                    self._busy_s += time.process_time() - busy_s
                 self._raise_error()
                 self._after_draw()
                 if until is not None and until():
@@ -148,7 +150,7 @@ class Window:
         self._scene.resize(size, screen.scale_of(self._canvas))
         history, now = self._session.history, time.perf_counter()
         stop = self._scene.draw(history, now, self._session.running, self._status(now))
-        self._drawn_stop = id(history), stop
+        self._drawn_stop = history, stop
 
     def _status(self, now: float) -> Status:
         if now - self._words_at >= WORDS_S:
@@ -195,8 +197,11 @@ class Window:
             self.drawn_at.append(now)
             self._frames += 1
             self.drawn += 1
+            while self._early:
+                self._early.pop(0)()
             if self._drawn_stop != self._known_stop:
-                captured = self._session.history.newest_captured
+                history, stop = self._drawn_stop
+                captured = history.captured(stop - 1)
                 if self._scene.scroll.frozen is None and captured == captured:
                     self.ages_ms.append(1e3 * (now - captured))
                 self._known_stop = self._drawn_stop
@@ -221,6 +226,8 @@ class Window:
         """What is seen now, without notices; (height, width, 3)."""
         self._canvas.set_current()
         scene, session = self._scene, self._session
+        if not self.drawn:  # closed before it was seen
+            scene.resize(LEAST, 1.0)
         draw = lambda: scene.draw(  # noqa: E731
             session.history, time.perf_counter(), session.running, Status(*self._words)
         )
@@ -240,7 +247,8 @@ class Window:
             "mouse_double_click": lambda e: controls.double_click(),
         }
         for name, function in handlers.items():
-            getattr(events, name).connect(self._safely(function))
+            seen_first = name not in ("draw", "close")
+            getattr(events, name).connect(self._safely(function, seen_first))
         native = self._canvas._backend
         if type(native).__module__.endswith("_glfw"):
             import glfw
@@ -248,10 +256,16 @@ class Window:
             glfw.set_window_size_limits(native._id, *LEAST, glfw.DONT_CARE, glfw.DONT_CARE)
             glfw.set_cursor_enter_callback(native._id, self._on_enter)
 
-    def _safely(self, function: Callable[[Any], object]) -> Callable[[Any], None]:
-        """A handler whose exception ends `run`: toolkits print it and forget it."""
+    def _safely(self, function: Callable[[Any], object], seen_first: bool) -> Callable[[Any], None]:
+        """A handler whose exception ends `run`: toolkits print it and forget it.
+
+        ``seen_first``: what comes before the first draw waits for it.
+        """
 
         def handle(event: Any) -> None:
+            if seen_first and not self.drawn:
+                self._early.append(lambda: handle(event))
+                return
             try:
                 function(event)
             except BaseException as error:  # noqa: BLE001 - raised by `run`

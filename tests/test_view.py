@@ -628,6 +628,18 @@ def test_words_with_letters_the_font_has_not():
     assert pixels.max() > 200
 
 
+def test_a_table_is_not_written_over_by_the_pointer():
+    history = heard(Settings(sr=8000), np.zeros(8000, np.float32))
+    listed = Status(listing=(("1", "one"), ("2", "two")), title="Which?")
+    pictures = []
+    for at in (None, (640.0, 360.0)):
+        scene = Scene(Look())
+        scene.resize(SIZE, 1.0)
+        scene.pointer = at
+        pictures.append(canvas.picture(SIZE, lambda: scene.draw(history, 0, False, listed)))  # noqa: B023
+    np.testing.assert_array_equal(*pictures)
+
+
 def test_the_table_of_keys_fits_into_the_smallest_window():
     from rtaudio.view.controls import KEYS
 

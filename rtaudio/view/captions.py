@@ -32,6 +32,8 @@ class Status(NamedTuple):
     """A table over the picture: the keys, or the devices."""
     title: str = ""
     """Of the table."""
+    keys: bool = False
+    """Whether keys do something, which is told then."""
 
 
 class Captions:
@@ -81,9 +83,10 @@ class Captions:
             self._write_time(scene, *ticks[1:])
         if passing != self._passing:
             self._over.begin("words")
-            self._write_figures(scene)
+            self._write_figures(scene, status)
             self._write_status(scene, status)
-            self._write_pointer(scene)
+            if not status.listing:
+                self._write_pointer(scene)
         if (lasting, ticks, passing) != (self._lasting, self._ticks, self._passing):
             self._lasting, self._ticks, self._passing = lasting, ticks, passing
             self._over.load()
@@ -165,7 +168,7 @@ class Captions:
 
     # --- what passes --------------------------------------------------------------------------
 
-    def _write_figures(self, scene: Scene) -> None:
+    def _write_figures(self, scene: Scene, status: Status) -> None:
         over, px, boxes = self._over, self._px, scene.boxes
         if "spectrum" not in boxes or "spectrogram" not in boxes:
             return
@@ -177,7 +180,8 @@ class Captions:
         if "mfcc" in boxes:
             y, averaging = boxes["mfcc"].top + px(36), scene.look.averaging_s
             mean = f"average of {1000 * averaging:g} ms" if averaging else "no averaging"
-            for number, line in enumerate((f"spectrum: {mean}", "left: MFCC", "h shows the keys")):
+            lines = [f"spectrum: {mean}", "left: MFCC", *["h shows the keys"] * status.keys]
+            for number, line in enumerate(lines):
                 over.text(line, x, y + number * px(20), GREY)
 
     def _write_status(self, scene: Scene, status: Status) -> None:

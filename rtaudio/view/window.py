@@ -165,11 +165,12 @@ class Window:
         if controls.choosing:
             devices = self._session.devices
             if devices is None:
-                return Status(*self._words, notice, (("", "looking for devices …"),), "Devices")
+                looking = (("", "looking for devices …"),)
+                return Status(*self._words, notice, looking, "Devices", keys=True)
             rows = tuple((str(number), name) for number, name in enumerate(devices, 1))
             title = "Which device? Its number; d leaves all as it is"
-            return Status(*self._words, notice, rows or (("", "none"),), title)
-        return Status(*self._words, notice, KEYS if controls.help else (), "Keys")
+            return Status(*self._words, notice, rows or (("", "none"),), title, keys=True)
+        return Status(*self._words, notice, KEYS if controls.help else (), "Keys", keys=True)
 
     def _told(self) -> tuple[str, bool]:
         line, alarm = self._session.words()

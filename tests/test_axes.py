@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
@@ -38,6 +38,7 @@ def test_logarithmic_and_linear_are_what_they_say():
     octaves=st.floats(0.01, 12),
     pixels=st.integers(30, 3000),
 )
+@example(scale="log", low=2763.0, octaves=8.5, pixels=104)  # few ticks, and not zoomed in
 def test_ticks_are_round_apart_and_inside(scale, low, octaves, pixels):
     low = max(low, 20.0 if scale == "log" else 0.0)
     axis = FrequencyAxis(scale, low, max(low, 20) * 2**octaves)

@@ -178,7 +178,7 @@ def test_a_take_with_gaps_is_copied_with_them(here, capsys):
 def test_rotated_files_hold_every_sample(here):
     record = ["--record", "%SONG/take_%H%M%S.wav", "--rotate", "3s"]
     assert main([*DEMO, *record]) == 0
-    takes = sorted(here.glob("*/take_*.wav"))
+    takes = sorted(here.glob("*/take_*.wav"), key=lambda take: take.stat().st_mtime_ns)
     pieces = [soundfile.read(take, dtype="float32")[0] for take in takes]
     assert [len(piece) / SR for piece in pieces] == [3, 3, 3, 1]
     whole = demo("demo", SR)

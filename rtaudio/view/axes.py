@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -73,19 +74,25 @@ class FrequencyAxis:
         """Round numbers, ``apart`` pixels at least from each other."""
         if self.scale == "linear":
             step = nice_step((self.high - self.low) / max(1.0, pixels / apart))
-            marks: Iterable[float] = _multiples(self.low, self.high, step)
+            marks = _multiples(self.low, self.high, step)
             return [Tick(float(self.place(hz)), hertz(hz, step)) for hz in marks]
-        ticks: list[Tick] = []
-        for marks in self._candidates():  # the rounder ones first
-            for hz in marks:
-                at = float(self.place(hz))
-                if all(abs(at - tick.at) * pixels >= apart for tick in ticks):
-                    ticks.append(Tick(at, hertz(hz)))
+        ticks = self._spaced(self._candidates(), pixels, apart)
         if len(ticks) < 4:  # zoomed in: any round step will do
             step = nice_step((self.high - self.low) / max(1.0, pixels / apart / 2))
             marks = _multiples(self.low, self.high, step)
-            ticks = [Tick(float(self.place(hz)), hertz(hz, step)) for hz in marks]
+            ticks = max(ticks, self._spaced([marks], pixels, apart, step), key=len)
         return sorted(ticks)
+
+    def _spaced(
+        self, candidates: Iterable[Iterable[float]], pixels: float, apart: float, step: float = 0.0
+    ) -> list[Tick]:
+        """The candidates that have room, the earlier ones first."""
+        ticks: list[Tick] = []
+        for hz in itertools.chain.from_iterable(candidates):
+            at = float(self.place(hz))
+            if all(abs(at - tick.at) * pixels >= apart for tick in ticks):
+                ticks.append(Tick(at, hertz(hz, step)))
+        return ticks
 
     def _candidates(self) -> Iterable[list[float]]:
         yield [0.0] if self.low <= 0 else []

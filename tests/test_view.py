@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 from dataclasses import replace
+from types import SimpleNamespace
 
 import matplotlib as mpl
 import numpy as np
@@ -324,6 +325,40 @@ def test_scrolled_back_is_what_was_seen_then():
     assert history.time(scene.left_edge) == pytest.approx(0, abs=0.1)  # not beyond the oldest
     scene.scroll.frozen = None
     np.testing.assert_array_equal(drawn(history, scene=scene)[1], newest)
+
+
+@pytest.mark.parametrize(
+    ("hop", "n_fft", "span_s"),
+    [(512, 2048, 0.5), (512, 2048, 10), (512, 2048, 120), (2048, 512, 20)],
+)  # pixels per row, rows per pixel, and as below
+def test_what_comes_after_the_freeze_changes_nothing_that_is_seen(hop, n_fft, span_s):
+    from rtaudio import Analyzer
+    from rtaudio.view.controls import Controls
+
+    settings = Settings(sr=22050, hop_length=hop, n_fft=n_fft)
+    rng = np.random.default_rng(7)
+    history, look = History(settings, span_s=span_s), Look(span_s=span_s)
+    analyzer, scene = Analyzer(settings, tap=history.tap), Scene(look)
+
+    def feed(seconds, captured):
+        for frames in analyzer.feed(
+            rng.standard_normal(round(seconds * 22050)).astype(np.float32) * 0.1, captured=captured
+        ):
+            history.put(frames)
+
+    for second in (1.0, 2.0):
+        feed(1.0, second)
+        drawn(history, scene=scene, now=second + 1, running=True)
+    now = 3.2  # the next rows are late, and their place on the axis is empty
+    drawn(history, scene=scene, now=now, running=True)
+    assert scene.right_edge > history.stop + 2
+    Controls(look, scene, SimpleNamespace(record=None)).press("Space", " ")
+    frozen = drawn(history, scene=scene, now=now, running=True)[1]
+    feed(0.5, 3.0)
+    again = drawn(history, scene=scene, now=now + 0.01, running=True)[1]
+    np.testing.assert_array_equal(again, frozen)
+    missing = history.stop - scene.right_edge - 0.5 * history.rows_per_s
+    assert missing < max(1, scene.columns.rows) + 3  # what was there, to the last whole column
 
 
 @pytest.mark.parametrize(

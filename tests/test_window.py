@@ -63,12 +63,16 @@ class Shown:
     def freeze(self):
         """Press space; the picture, and what it says of itself, once it is on the screen."""
         self.press("space")
-        pixels, about = self.save()
-        assert about["frozen"]
-        left, top, width, height = about["spectrogram"]["box"]
-        box = slice(top, top + height), slice(left, left + width)
-        wait_for(lambda: np.array_equal(self.screen.pixels()[box], pixels[box]), "frozen picture")
-        return pixels, about
+
+        def shown():
+            pixels, about = self.save()
+            assert about["frozen"]
+            _, top, _, height = about["spectrogram"]["box"]
+            words_too = slice(top + height), slice(pixels.shape[1])
+            seen = self.screen.pixels()[words_too]
+            return np.array_equal(seen, pixels[words_too]) and (pixels, about)
+
+        return wait_for(shown, "frozen picture")
 
     def end(self, *keys):
         """Press keys, and wait for the end: status, and what was said on stderr."""

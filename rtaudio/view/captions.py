@@ -59,7 +59,7 @@ class Captions:
         self._over.draw(scene.size, self._built_column - scene.first_column)
 
     def write(self, scene: Scene, level: Level, stop: int, now: float, status: Status) -> None:
-        """Write what changed; the figures four times a second."""
+        """Write what changed; the figures four times a second while they move."""
         look = scene.look
         if scene.scale != self._scale:
             self._over.use(Font(round(FONT_PX * scene.scale)))
@@ -69,7 +69,8 @@ class Captions:
             *(look.floor_db, look.ceiling_db),
         )
         ticks = (lasting, *_time_ticks(scene, self._px(72)))
-        if now - self._figures_at >= WORDS_S or now < self._figures_at or ticks != self._ticks:
+        moving = scene.scroll.frozen is None and 0 <= now - self._figures_at < WORDS_S
+        if not moving or ticks != self._ticks:
             self._figures_at, self._figures = now, _figures(scene, level, stop)
         passing: tuple[object, ...] = (lasting, self._figures, look.averaging_s, status)
         if scene.pointer is not None:

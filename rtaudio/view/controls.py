@@ -119,9 +119,12 @@ class Controls:
             self._move(SPEED * seconds * self._scrolling)
 
     def _freeze(self, on: bool) -> None:
+        """At the last complete column, so that what comes changes nothing: a newest row grows."""
         scene = self._scene
         if on and scene.scroll.frozen is None:
-            scene.scroll.frozen = scene.right_edge
+            columns = scene.columns
+            stop = min(scene.first_column + scene.width, columns.column(scene.history.stop - 1))
+            scene.scroll.frozen = stop * columns.rows
         elif not on:
             scene.scroll.frozen = None
 

@@ -325,7 +325,8 @@ def test_another_device_keeps_the_end_that_was_asked_for(tmp_path, screen):
     assert status == 0, said
     heard = [float(s) for s in re.findall(r"system .*: (\d+\.\d+) s, \d+ rows; ", said)]
     assert len(heard) == 2, said
-    assert sum(heard) == pytest.approx(8, abs=0.5)  # what the first one had after the change
+    assert heard[1] < 7.1  # the first one had a second, and what it heard until it was closed
+    assert sum(heard) > 7.5
 
 
 def test_a_picture_asked_for_at_the_end_is_written(screen, tmp_path):

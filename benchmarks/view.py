@@ -174,7 +174,8 @@ def program(seconds: float, hog: bool) -> dict[str, Any]:
     """The window on JACK's microphone, in this process; what it took, as one row."""
     from rtaudio import Microphone
     from rtaudio.pipeline import Live
-    from rtaudio.screen import Session, open_window, watch
+    from rtaudio.screen import open_window, watch
+    from rtaudio.session import Session
 
     window = open_window()
     run = Live(Microphone("system"), Settings())

@@ -89,12 +89,23 @@ def test_off_the_clock_the_edge_is_the_newest_row():
 
 def test_frozen_it_moves_within_the_history():
     rows, scroll = Rows(), Scroll()
-    rows.first, rows.stop = 100, 1000
-    scroll.frozen = 900.0
-    scroll.move(rows, -10_000, 200)
-    assert scroll.frozen == 300  # the oldest row at the left edge
-    scroll.move(rows, 10_000, 200)
-    assert scroll.frozen == 1000
-    rows.first = 950  # a history shorter than the picture: there is nothing to scroll to
-    scroll.move(rows, -50, 200)
-    assert scroll.frozen == 1000
+    rows.stop = 1000
+    scroll.edge(rows, rows.stop, 0.0, True)
+    scroll.freeze()
+    assert scroll.frozen == 999  # the newest row grows
+    scroll.move(-10_000, 300)
+    assert scroll.frozen == 300
+    scroll.move(10_000, 300)
+    assert scroll.frozen == 999
+    scroll.move(-50, 1150)  # a history shorter than the picture: there is nothing to scroll to
+    assert scroll.frozen == 999
+    scroll.edge(rows, 1200, 1.0, False)  # ended: the newest row as well
+    scroll.move(10_000, 300)
+    assert scroll.frozen == 1200
+
+
+def test_before_the_first_row_it_freezes_at_nothing():
+    rows, scroll = Rows(), Scroll()
+    scroll.edge(rows, rows.stop, 0.0, True)
+    scroll.freeze()
+    assert scroll.frozen == 0

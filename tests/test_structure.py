@@ -44,17 +44,21 @@ ROOMS = {
         *("numpy", "vispy", "glfw", "PIL"),
         *("rtaudio.analysis", "rtaudio.consumers.history"),
     },
-    "rtaudio.screen": {
+    "rtaudio.session": {
         *("numpy", "PIL", "rtaudio.analysis", "rtaudio.capture", "rtaudio.sources"),
         *("rtaudio.consumers", "rtaudio.consumers.history", "rtaudio.pipeline", "rtaudio.view"),
-        *("rtaudio.doctor", "rtaudio.words"),
+        "rtaudio.words",
+    },
+    "rtaudio.screen": {
+        *("numpy", "rtaudio.analysis", "rtaudio.sources", "rtaudio.pipeline"),
+        *("rtaudio.session", "rtaudio.view", "rtaudio.doctor"),
     },
     "rtaudio.words": {"numba", "rich", "rtaudio.analysis", "rtaudio.batch", "rtaudio.recordings"},
     "rtaudio.cli": {
         *("rtaudio", "rtaudio.analysis", "rtaudio.sources", "rtaudio.consumers"),
         *("rtaudio.pipeline", "rtaudio.recordings", "rtaudio.batch", "rtaudio.figures"),
         *("rtaudio.capture", "rtaudio.words", "rtaudio.doctor", "rtaudio.screen", "rich"),
-        *("rtaudio.view", "numpy"),
+        *("rtaudio.session", "rtaudio.view", "numpy"),
     },
     "rtaudio.doctor": {"rtaudio", "rtaudio.sources"},
     "rtaudio.__main__": {"rtaudio.cli"},

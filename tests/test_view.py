@@ -211,7 +211,7 @@ def test_nothing_shimmers():
     before, pixels = drawn(history, scene=scene)
     first, box = before.first_column, before.boxes["spectrogram"]
     for rows in (3, 17.4, 120.9):
-        scene.scroll.move(history, rows, 100)
+        scene.scroll.move(rows, 100)
         moved, later = drawn(history, scene=scene)
         by = moved.first_column - first
         assert by > 0
@@ -313,14 +313,14 @@ def test_scrolled_back_is_what_was_seen_then():
     scene.scroll.frozen = scene.right_edge
     span = scene.right_edge - scene.left_edge
     for _ in range(12):
-        scene.scroll.move(history, -0.13 * span, span)
+        scene.scroll.move(-0.13 * span, span)
         old = drawn(history, scene=scene)[1]
     assert scene.scroll.frozen < history.stop - 1.5 * span
     fresh = Scene(Look())
     fresh.scroll.frozen = scene.scroll.frozen
     np.testing.assert_array_equal(old, drawn(history, scene=fresh)[1])
     for _ in range(100):
-        scene.scroll.move(history, -span, span)
+        scene.scroll.move(-span, history.first + span)
     drawn(history, scene=scene)
     assert history.time(scene.left_edge) == pytest.approx(0, abs=0.1)  # not beyond the oldest
     scene.scroll.frozen = None
@@ -329,9 +329,10 @@ def test_scrolled_back_is_what_was_seen_then():
 
 @pytest.mark.parametrize(
     ("hop", "n_fft", "span_s"),
-    [(512, 2048, 0.5), (512, 2048, 10), (512, 2048, 120), (2048, 512, 20)],
+    [(512, 2048, 0.5), (512, 2048, 10), (512, 2048, 120), (2048, 512, 20), (64, 256, 60)],
 )  # pixels per row, rows per pixel, and as below
-def test_what_comes_after_the_freeze_changes_nothing_that_is_seen(hop, n_fft, span_s):
+@pytest.mark.parametrize("then", ["nothing", "Right", "another size"])
+def test_what_comes_after_the_freeze_changes_nothing_that_is_seen(hop, n_fft, span_s, then):
     from rtaudio import Analyzer
     from rtaudio.view.controls import Controls
 
@@ -352,12 +353,18 @@ def test_what_comes_after_the_freeze_changes_nothing_that_is_seen(hop, n_fft, sp
     now = 3.2  # the next rows are late, and their place on the axis is empty
     drawn(history, scene=scene, now=now, running=True)
     assert scene.right_edge > history.stop + 2
-    Controls(look, scene, SimpleNamespace(record=None)).press("Space", " ")
-    frozen = drawn(history, scene=scene, now=now, running=True)[1]
-    feed(0.5, 3.0)
-    again = drawn(history, scene=scene, now=now + 0.01, running=True)[1]
-    np.testing.assert_array_equal(again, frozen)
-    missing = history.stop - scene.right_edge - 0.5 * history.rows_per_s
+    controls, size = Controls(look, scene, SimpleNamespace(record=None)), SIZE
+    controls.press("Space", " ")
+    if then == "Right":
+        controls.press("Right", "")
+    elif then == "another size":
+        size = 1271, 709
+    frozen = drawn(history, scene=scene, now=now, running=True, size=size)[1]
+    for seconds in (0.013, 0.5):  # a part of a column, and more than one
+        feed(seconds, 3.0)
+        again = drawn(history, scene=scene, now=now + 0.01, running=True, size=size)[1]
+        np.testing.assert_array_equal(again, frozen)
+    missing = history.stop - scene.right_edge - 0.513 * history.rows_per_s
     assert missing < max(1, scene.columns.rows) + 3  # what was there, to the last whole column
 
 
@@ -388,9 +395,8 @@ def test_whatever_was_drawn_before_the_picture_is_the_one_drawn_afresh(hop, n_ff
             scroll.frozen = None
         elif action == 1:
             scroll.frozen = scroll.frozen or scene.right_edge
-            scroll.move(
-                history, float(rng.choice([-0.01, -0.05, -0.3, -0.9, 0.4, 1.2])) * span, span
-            )
+            by = float(rng.choice([-0.01, -0.05, -0.3, -0.9, 0.4, 1.2]))
+            scroll.move(by * span, history.first + span)
         else:
             feed(float(rng.choice([hop / 8000 / 3, hop / 8000, 0.1, span_s / 3])))
         kept = drawn(history, scene=scene, size=size)[1]

@@ -68,9 +68,9 @@ class Shown:
             pixels, about = self.save()
             assert about["frozen"]
             _, top, _, height = about["spectrogram"]["box"]
-            words_too = slice(top + height), slice(pixels.shape[1])
-            seen = self.screen.pixels()[words_too]
-            return np.array_equal(seen, pixels[words_too]) and (pixels, about)
+            bottom, width = top + height, pixels.shape[1]
+            seen = self.screen.pixels()[:bottom, :width]
+            return np.array_equal(seen, pixels[:bottom]) and (pixels, about)
 
         return wait_for(shown, "frozen picture")
 

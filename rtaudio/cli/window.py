@@ -114,7 +114,7 @@ class Screen:
 
         The window shows what comes into ``notices``.
         """
-        from rtaudio.screen import Session
+        from rtaudio.session import Session
 
         self._session = Session(run, self._look, notices, self._sum_up)
 
@@ -149,7 +149,7 @@ class Screen:
         return not self._failed
 
     def _write(self, pixels: NDArray[np.uint8], about: dict[str, Any]) -> None:
-        from rtaudio.screen import write_png
+        from rtaudio.session import write_png
 
         try:
             write_png(Path(self._out), pixels, about)

@@ -69,8 +69,8 @@ class Captions:
             *(look.floor_db, look.ceiling_db),
         )
         ticks = (lasting, *_time_ticks(scene, self._px(72)))
-        moving = scene.scroll.frozen is None and 0 <= now - self._figures_at < WORDS_S
-        if not moving or ticks != self._ticks:
+        recent = 0 <= now - self._figures_at < WORDS_S
+        if not recent or scene.scroll.frozen is not None or ticks != self._ticks:
             self._figures_at, self._figures = now, _figures(scene, level, stop)
         passing: tuple[object, ...] = (lasting, self._figures, look.averaging_s, status)
         if scene.pointer is not None:

@@ -102,10 +102,10 @@ class Controls:
         elif text == "q" or name == "Escape":
             self.quitting = True
         elif name == "Space" or text == " ":
-            self._freeze(self._scene.scroll.frozen is None)
+            self._toggle_freeze()
         elif name in ("Left", "Right"):
             self._scrolling = -1 if name == "Left" else 1
-            self._freeze(True)
+            self._scene.scroll.freeze()
             self._move(STEP * self._scrolling)
 
     def release(self, name: str) -> None:
@@ -118,20 +118,17 @@ class Controls:
         if self._scrolling:
             self._move(SPEED * seconds * self._scrolling)
 
-    def _freeze(self, on: bool) -> None:
-        """At the last complete column, so that what comes changes nothing: a newest row grows."""
-        scene = self._scene
-        if on and scene.scroll.frozen is None:
-            columns = scene.columns
-            stop = min(scene.first_column + scene.width, columns.column(scene.history.stop - 1))
-            scene.scroll.frozen = stop * columns.rows
-        elif not on:
-            scene.scroll.frozen = None
+    def _toggle_freeze(self) -> None:
+        scroll = self._scene.scroll
+        if scroll.frozen is None:
+            scroll.freeze()
+        else:
+            scroll.frozen = None
 
     def _move(self, spans: float) -> None:
         scene = self._scene
         span = scene.right_edge - scene.left_edge
-        scene.scroll.move(scene.history, spans * span, span)
+        scene.scroll.move(spans * span, scene.history.first + span)
 
     def _list(self) -> None:
         self.choosing = True

@@ -134,7 +134,9 @@ class Scene:
         if look.colormap != self._colored:
             self._color(look.colormap)
         edge = self.scroll.edge(history, newest, now, running)
-        self.first_column = math.ceil(edge / self.columns.rows) - self.width
+        # Frozen, the last column is a full one: no row to come lies under it.
+        last = math.ceil if self.scroll.frozen is None else math.floor
+        self.first_column = last(edge / self.columns.rows) - self.width
         self.ring.show(self.first_column, newest)
         stop = min(newest, math.ceil(edge))
         self._take_spectrum(history, stop)

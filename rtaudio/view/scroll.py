@@ -23,6 +23,8 @@ class Scroll:
     def __init__(self) -> None:
         self._lateness: deque[tuple[float, float]] = deque()  # increasing
         self._stop = 0
+        self._edge = 0.0  # of the last draw that was not frozen
+        self._settled = 0  # the row before which nothing changes any more
         self.frozen: float | None = None
         """The edge, in rows, where the picture stands still."""
 
@@ -32,8 +34,12 @@ class Scroll:
         ``running``: whether the source goes on. Where its rows don't lie on the clock, as those
         of a recording that is read as fast as possible, the edge is the newest row's.
         """
-        if self.frozen is not None:
-            return self.frozen
+        self._settled = max(0, stop - running)  # the newest row still grows
+        if self.frozen is None:
+            self._edge = self._moving_edge(history, stop, now, running)
+        return self._edge if self.frozen is None else self.frozen
+
+    def _moving_edge(self, history: History, stop: int, now: float, running: bool) -> float:
         if not running or math.isnan(history.captured(stop - 1)):
             self._lateness.clear()
             return stop
@@ -47,8 +53,13 @@ class Scroll:
             self._lateness.popleft()
         return max(stop, (now - self._lateness[0][1]) * history.rows_per_s)
 
-    def move(self, history: History, rows: float, span_rows: float) -> None:
-        """Scroll back (negative) or forward, where frozen and as far as the history goes."""
+    def freeze(self) -> None:
+        """Stand still, where what comes changes nothing that is seen."""
+        if self.frozen is None:
+            self.frozen = min(self._edge, self._settled)
+
+    def move(self, rows: float, oldest: float) -> None:
+        """Scroll back (negative) or forward, where frozen: the edge to ``oldest`` at the least."""
         if self.frozen is not None:
-            oldest = min(history.first + span_rows, self.frozen)
-            self.frozen = min(max(self.frozen + rows, oldest), history.stop)
+            oldest = min(oldest, self.frozen)
+            self.frozen = min(max(self.frozen + rows, oldest), self._settled)

@@ -161,16 +161,17 @@ class Window:
         for text in self._session.notices():
             self._notice, self._notice_until = text, now + NOTICE_S
         notice = self._notice if now < self._notice_until else ""
-        controls = self._controls
-        if controls.choosing:
-            devices = self._session.devices
-            if devices is None:
-                looking = (("", "looking for devices …"),)
-                return Status(*self._words, notice, looking, "Devices", keys=True)
-            rows = tuple((str(number), name) for number, name in enumerate(devices, 1))
-            title = "Which device? Its number; d leaves all as it is"
-            return Status(*self._words, notice, rows or (("", "none"),), title, keys=True)
-        return Status(*self._words, notice, KEYS if controls.help else (), "Keys", keys=True)
+        return Status(*self._words, notice, *self._table(), keys=True)
+
+    def _table(self) -> tuple[tuple[tuple[str, str], ...], str]:
+        """What is listed over the picture, and its title."""
+        controls, devices = self._controls, self._session.devices
+        if not controls.choosing:
+            return KEYS if controls.help else (), "Keys"
+        if devices is None:
+            return (("", "looking for devices …"),), "Devices"
+        rows = tuple((str(number), name) for number, name in enumerate(devices, 1))
+        return rows or (("", "none"),), "Which device? Its number; d leaves all as it is"
 
     def _told(self) -> tuple[str, bool]:
         line, alarm = self._session.words()

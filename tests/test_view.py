@@ -19,6 +19,8 @@ from rtaudio.consumers.history import History
 from rtaudio.view import canvas, pointer
 from rtaudio.view.captions import Status
 from rtaudio.view.colors import table
+from rtaudio.view.cursor import decibels
+from rtaudio.view.level import level
 from rtaudio.view.look import AXES, COLORMAPS
 from rtaudio.view.scene import Scene
 
@@ -366,6 +368,21 @@ def test_what_comes_after_the_freeze_changes_nothing_that_is_seen(hop, n_fft, sp
         np.testing.assert_array_equal(again, frozen)
     missing = history.stop - scene.right_edge - 0.513 * history.rows_per_s
     assert missing < max(1, scene.columns.rows) + 3  # what was there, to the last whole column
+
+
+def test_frozen_the_meter_is_of_the_last_row_that_is_seen():
+    settings = Settings(sr=22050)
+    y = np.linspace(0, 1, 22050 * 40, dtype=np.float32)  # each row's peak is its own
+    history, stops = heard(settings, y, span_s=120.0), []
+    scene, _ = drawn(history, Look(span_s=120.0))
+    scene.scroll.freeze()
+    for rows in (-1, -3.4, -200.7):
+        scene.scroll.move(rows, 0)
+        canvas.picture(SIZE, lambda: stops.append(scene.draw(history, 0, False, STATUS)))
+        assert stops[-1] == math.ceil(scene.right_edge)
+        box = scene.boxes["level"]
+        peak = decibels(level(history, stops[-1]).peak)
+        assert f"peak {peak}" in pointer.reading(scene, box.left + 2, box.top + 50)
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,7 @@ class Scene:
         last = math.ceil if self.scroll.frozen is None else math.floor
         self.first_column = last(edge / self.columns.rows) - self.width
         self.ring.show(self.first_column, newest)
-        stop = min(newest, math.ceil(edge))
+        stop = min(newest, math.ceil(self.right_edge))
         self._take_spectrum(history, stop)
         columns = self.ring.uniforms(self.first_column)
         shown = Shown(history, look, self.ring, columns, level(history, stop), self.scale)

@@ -223,9 +223,9 @@ class Session:
             run.watch(self._history_of(run.open().settings))
         except (SourceError, ValueError) as error:
             return self.tell(f"still at {old.source.name}: {error}")
+        self.run = run.start()  # first, since a window may close where its run has ended
         with contextlib.suppress(SourceError):  # it is over, whatever it was
             old.close()
-        self.run = run.start()
         if self._on_replaced is not None:
             self._on_replaced(old)
         return None

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -16,8 +17,11 @@ from PIL import Image
 from servers import Jack, Screen, end, wait_for
 from sounds import SR
 
-from rtaudio import Look
+from rtaudio import Look, Microphone, Settings
+from rtaudio.pipeline import Live
+from rtaudio.session import Session
 from rtaudio.sources.signal import signal as demo_signal
+from rtaudio.view.canvas import open_canvas
 from rtaudio.view.layout import layout
 
 
@@ -327,6 +331,25 @@ def test_another_device_keeps_the_end_that_was_asked_for(tmp_path, screen):
     assert len(heard) == 2, said
     assert heard[1] < 7.1  # the first one had a second, and what it heard until it was closed
     assert sum(heard) > 7.5
+
+
+def test_while_the_device_is_changed_the_run_goes_on(tmp_path, monkeypatch):
+    """A window that is to close where the source ends would close else."""
+    with Jack(tmp_path) as jack, ExitStack() as stack:
+        for name, value in jack.env.items():
+            monkeypatch.setenv(name, value)
+        stack.callback(open_canvas("egl", (16, 16), show=False).close)
+        old = Live(Microphone("system"), Settings())
+        session = Session(old, Look())
+        stack.callback(session.close)
+        old.start()
+        session.list_devices()
+        wait_for(lambda: session.devices, "devices", 30)
+        session.choose(0)
+        deadline = time.monotonic() + 30
+        while not old.ended or session.run is old:
+            assert session.running
+            assert time.monotonic() < deadline
 
 
 def test_a_picture_asked_for_at_the_end_is_written(screen, tmp_path):

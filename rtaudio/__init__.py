@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from rtaudio.analysis.frames import Features as Features
     from rtaudio.analysis.frames import Frames as Frames
     from rtaudio.analysis.settings import Settings as Settings
+    from rtaudio.books import LiveStats as LiveStats
     from rtaudio.capture.devices import Device as Device
+    from rtaudio.consumers.delays import Delay as Delay
     from rtaudio.pipeline import Live as Live
-    from rtaudio.pipeline import LiveStats as LiveStats
     from rtaudio.pipeline import live as live
     from rtaudio.recordings import analyze as analyze
     from rtaudio.screen import show as show
@@ -44,10 +45,11 @@ _HOMES = {
     "SourceError": "rtaudio.sources.block",
     "FileSource": "rtaudio.sources.file",
     "SignalSource": "rtaudio.sources.signal",
+    "Delay": "rtaudio.consumers.delays",
     "Device": "rtaudio.capture.devices",
     "Gap": "rtaudio.sources.block",
     "Live": "rtaudio.pipeline",
-    "LiveStats": "rtaudio.pipeline",
+    "LiveStats": "rtaudio.books",
     "Microphone": "rtaudio.sources.microphone",
     "MicrophoneStats": "rtaudio.sources.microphone",
     "devices": "rtaudio.sources.microphone",
@@ -60,6 +62,7 @@ __all__ = [
     "Analyzer",
     "ArraySource",
     "Block",
+    "Delay",
     "Device",
     "Features",
     "FileSource",

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections import deque
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +21,14 @@ import numpy as np
 
 from rtaudio.analysis.analyzer import Analyzer
 from rtaudio.analysis.settings import Settings
+from rtaudio.books import STAGES, Books, LiveStats
+from rtaudio.consumers.delays import Delay, Delays
 from rtaudio.consumers.latest import Latest
 from rtaudio.consumers.worker import BoundedQueue, Worker
 from rtaudio.recordings import for_rate
 from rtaudio.sources import open_source
 from rtaudio.sources.block import CAUSES, Block, SourceError
-from rtaudio.sources.microphone import Microphone, MicrophoneStats
+from rtaudio.sources.microphone import Microphone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -41,40 +43,6 @@ QUEUE_S = 10.0  # what a consumer's queue holds
 SWITCH_INTERVAL_S = 0.0005  # how long a busy thread may keep the others waiting for the GIL
 NO_LIMIT = 1 << 62
 STOP_S = 1.0  # how long a source may take to hand over its next block when it is told to stop
-
-
-@dataclass(frozen=True)
-class LiveStats:
-    """The books of a live run. Samples at the source's rate, of each channel.
-
-    ``delivered = processed + dropped`` once it has ended, and ``lost = dropped + host + outage``.
-    """
-
-    delivered: int
-    """Handed over by the sound system, or read."""
-    processed: int
-    """Analyzed."""
-    dropped: int
-    """Thrown away by us: the ring was full. Exact."""
-    host: int
-    """Lost by the sound system before they came to us. An estimate."""
-    outage: int
-    """Missed while the device was gone. An estimate."""
-    frames: int
-    """Rows computed."""
-    skipped: int
-    """Rows that a slow consumer did not get, of all consumers."""
-    invalid: int
-    """Samples that were NaN, Inf or beyond 1e12, and were taken as 0."""
-    age_ms: float
-    """How old the newest row's last sample was when it was handed out; NaN where not known."""
-    microphone: MicrophoneStats | None
-    """More about a microphone; None for other sources."""
-
-    @property
-    def lost(self) -> int:
-        """All three causes together."""
-        return self.dropped + self.host + self.outage
 
 
 class Live:
@@ -119,10 +87,10 @@ class Live:
         self._turn = threading.Lock()  # held while a block is processed
         self._stopping = self._ended = False
         self._error: Exception | None = None
-        self._processed = self._beyond = self._frames = self._position = 0
+        self._books = Books()
+        self._beyond = 0  # samples that came after the end that was asked for
         self._invalid = self._skipped = 0  # of analyzers and queues that are no more
-        self._lost = dict.fromkeys(CAUSES, 0)
-        self._age_ms = math.nan
+        self._on_screen = Delays("frame_to_screen", "captured_to_screen")
         self._opened = False
 
     # --- life cycle ---------------------------------------------------------------------------
@@ -145,6 +113,7 @@ class Live:
             self.source.__exit__(None, None, None)
             raise
         self._opened = True
+        self._books.sr = self.source.sr
         self._limit = NO_LIMIT
         if self._duration_s is not None:
             self._limit = round(self._duration_s * self.source.sr)
@@ -207,6 +176,10 @@ class Live:
             raise RuntimeError("the rows are being written: their settings stay until the end")
         self.settings = settings
         self._next.append((settings, history))
+
+    def shown(self, captured: float, completed: float, now: float) -> None:
+        """Measure the way to the screen of a row that is seen ``now``. Called by the window."""
+        self._on_screen.add(now, now - completed, now - captured)
 
     def _queues(self) -> list[BoundedQueue[Any]]:
         return [*self._on_frames, *self._on_blocks]
@@ -294,8 +267,8 @@ class Live:
             self._end()
         else:
             before = -1
-            while not self._done.wait(STOP_S) and before != self._position:
-                before = self._position  # it still works off what was captured
+            while not self._done.wait(STOP_S) and before != self._books.position:
+                before = self._books.position  # it still works off what was captured
             with self._turn:  # a source that does not return is left behind
                 self._end()
         for worker in self.workers:
@@ -317,7 +290,7 @@ class Live:
         """How much sound there is until the end that was asked for; None where none was."""
         if self._duration_s is None:
             return None
-        return max(0.0, self._duration_s - self._position / self.source.sr)
+        return max(0.0, self._duration_s - self._books.position / self._books.sr)
 
     @property
     def _begun(self) -> bool:
@@ -362,26 +335,37 @@ class Live:
     @property
     def stats(self) -> LiveStats:
         """The books so far. May be called by any thread."""
+        books = self._books
         microphone = self.source.stats if isinstance(self.source, Microphone) else None
-        lost = dict(self._lost)
-        delivered = self._processed + lost["dropped"]
+        lost = dict(books.lost)
+        delivered = books.processed + lost["dropped"]
         if microphone is not None:
             delivered = microphone.delivered - self._beyond
             if self._ended:  # what was captured and never taken
-                lost["dropped"] = delivered - self._processed
+                lost["dropped"] = delivered - books.processed
         queues = self._queues()
         if not self._iterated and self._rows is not None:
             queues.remove(self._rows)
         return LiveStats(
             delivered=delivered,
-            processed=self._processed,
+            processed=books.processed,
             **lost,
-            frames=self._frames,
+            frames=books.frames,
             skipped=self._skipped + sum(queue.skipped for queue in queues),
             invalid=self._invalid + (self._analyzer.invalid if self._opened else 0),
-            age_ms=self._age_ms,
+            age_ms=books.age_ms,
             microphone=microphone,
+            stages=self._stages(books),
         )
+
+    def _stages(self, books: Books) -> dict[str, Delay]:
+        consumers = [queue.delays.read()["frame_to_consumer"] for queue in self._on_frames]
+        found = {
+            **books.stages(),
+            "frame_to_consumer": Delay.together(consumers),
+            **self._on_screen.read(),
+        }
+        return {name: found[name] for name in STAGES if found[name].n}
 
     def about(self) -> dict[str, Any]:
         """What stands beside the features in an output."""
@@ -395,7 +379,7 @@ class Live:
             "source": self.source.name,
             "source_sr": self.source.sr,
             "start_utc": None if started is None else started.isoformat(),
-            "samples": self._position,
+            "samples": self._books.position,
             "delivered": stats.delivered,
             "processed": stats.processed,
             "lost": stats.lost,
@@ -440,11 +424,7 @@ class Live:
     def _process(self, block: Block) -> None:
         if not (len(block) or block.lost):
             return
-        self._position = block.first_sample + len(block)
-        self._processed += len(block)
-        for gap in block.gaps:
-            self._lost[gap.cause] += gap.length
-        self._lost["host"] += block.lost - sum(gap.length for gap in block.gaps)
+        self._books.block(block, isinstance(self.source, Microphone) and self.source.adc_time)
         for queue in self._on_blocks.copy():  # which may be attached and detached meanwhile
             queue.put(block.copy())
         if self._next:
@@ -471,15 +451,12 @@ class Live:
             frames = frames.since(self._first_row)
             if not len(frames):
                 return
-        self._frames += len(frames)
-        age_ms = (time.perf_counter() - float(frames.captured[-1])) * 1e3
-        if not math.isnan(age_ms):
-            self._age_ms = age_ms
+        completed = self._books.rows(frames)
         self._latest.put(frames)
         if self.history is not None:
-            self.history.put(frames)
+            self.history.put(frames, completed)
         for queue in self._on_frames:
-            queue.put(frames.copy())
+            queue.put(frames.copy(), completed)
 
     def _end(self) -> None:
         """Hand out the last rows and close the queues; once."""

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rtaudio.analysis.settings import Settings
-    from rtaudio.pipeline import LiveStats
+    from rtaudio.books import LiveStats
     from rtaudio.sources.block import Source
     from rtaudio.view.window import Window
 

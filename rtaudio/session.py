@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import math
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -105,6 +106,11 @@ class Session:
         parts += [f"{name} {n} ({1000 * n / sr:.1f} ms)" for name, n in lengths]
         lost = f"lost {stats.lost} samples ({stats.lost / run.source.sr:.2f} s)"
         parts.append(lost if stats.lost else "nothing lost")
+        age = stats.stages.get("captured_to_screen")
+        if age is not None and self.running:
+            p99 = age.recent.p99_ms
+            tail = "" if math.isnan(p99) else f" (p99 {p99:.0f})"
+            parts.append(f"on screen after {age.recent.p50_ms:.0f} ms{tail}")
         if not self.running:
             parts.insert(0, f"ENDED: {run.error}" if run.error else "ENDED")
         recording = self._recording
@@ -112,6 +118,12 @@ class Session:
             failed = recording.error is not None
             parts.insert(0, f"● REC {'FAILED' if failed else self._recorder.paths[0].name}")
         return "    ".join(parts), bool(stats.lost)
+
+    def shown(self, history: History, row: int, now: float) -> None:
+        """Measure the way to the screen: ``row`` is the newest that is seen ``now``."""
+        captured = history.captured(row)
+        if history is self.run.history and captured == captured:
+            self.run.shown(captured, history.completed(row), now)
 
     # --- keys ---------------------------------------------------------------------------------
 

@@ -28,8 +28,9 @@ ROOMS = {
     "rtaudio.recordings": {"numpy", "rtaudio", "rtaudio.analysis", "rtaudio.sources"},
     "rtaudio.pipeline": {
         *("numpy", "rtaudio", "rtaudio.analysis", "rtaudio.sources", "rtaudio.consumers"),
-        *("rtaudio.consumers.history", "rtaudio.recordings"),
+        *("rtaudio.consumers.history", "rtaudio.recordings", "rtaudio.books"),
     },
+    "rtaudio.books": {"rtaudio.analysis", "rtaudio.sources", "rtaudio.consumers"},
     "rtaudio.figures": {
         *("numpy", "scipy", "matplotlib", "rtaudio.analysis", "rtaudio.consumers"),
         *("rtaudio.recordings", "rtaudio.sources"),
@@ -51,7 +52,7 @@ ROOMS = {
     },
     "rtaudio.screen": {
         *("numpy", "rtaudio.analysis", "rtaudio.sources", "rtaudio.pipeline"),
-        *("rtaudio.session", "rtaudio.view", "rtaudio.doctor"),
+        *("rtaudio.session", "rtaudio.view", "rtaudio.doctor", "rtaudio.books"),
     },
     "rtaudio.words": {"numba", "rich", "rtaudio.analysis", "rtaudio.batch", "rtaudio.recordings"},
     "rtaudio.cli": {
@@ -64,7 +65,8 @@ ROOMS = {
     "rtaudio.__main__": {"rtaudio.cli"},
     "rtaudio": {
         *("rtaudio.analysis", "rtaudio.sources", "rtaudio.recordings", "rtaudio.pipeline"),
-        *("rtaudio.capture", "rtaudio.screen", "rtaudio.view"),
+        *("rtaudio.capture", "rtaudio.screen", "rtaudio.view", "rtaudio.books"),
+        "rtaudio.consumers",
     },
 }
 # A Features saves itself; that one import points up, and runs at the call.

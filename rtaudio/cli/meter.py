@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 from rtaudio.words import clock, one_line
@@ -47,7 +47,9 @@ def meter(run: Live, width: int) -> str:
     elif peak > -0.01:
         parts[0] += " CLIP"
     if not (gone or math.isnan(stats.age_ms)):
-        parts.append(f"delay {stats.age_ms:.0f} ms")
+        recent = stats.stages["captured_to_frame"].recent
+        p99 = "" if math.isnan(recent.p99_ms) else f" (p99 {recent.p99_ms:.0f})"
+        parts.append(f"delay {recent.p50_ms:.0f} ms{p99}")
     parts.append(f"{_name(run)}, {run.source.sr} Hz")
     while len(parts) > 1 and cell_len("  ".join(parts)) > width:
         parts.pop()
@@ -92,7 +94,12 @@ def sum_up(run: Live, words: Words) -> None:
 
 
 def books(run: Live) -> dict[str, Any]:
-    """All counters, as JSON has them."""
-    stats = asdict(run.stats)
-    microphone = stats.pop("microphone") or {}
-    return {**microphone, **stats, "lost": run.stats.lost}
+    """All counters and delays, as JSON has them."""
+    stats = run.stats
+    microphone = asdict(stats.microphone) if stats.microphone is not None else {}
+    counters = {f.name: getattr(stats, f.name) for f in fields(stats)[:-2]}
+    stages = {
+        name: {**delay.as_dict(), "last_10_s": delay.recent.as_dict()}
+        for name, delay in stats.stages.items()
+    }
+    return {**microphone, **counters, "lost": stats.lost, "stages": stages}

@@ -11,7 +11,7 @@ import math
 from collections import deque
 from functools import cached_property
 from struct import Struct
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -212,9 +212,7 @@ class Delays:
         since = [second.most_since for second in seconds[len(old) :]]
         most = np.fmax.reduce([now.most_since, *since], axis=0)
         return {
-            name: Delay(
-                now.counts[i], float(now.most[i]), Delay(counts[i], float(most[i]))
-            )
+            name: Delay(now.counts[i], float(now.most[i]), Delay(counts[i], float(most[i])))
             for i, name in enumerate(self.names)
         }
 

@@ -55,7 +55,7 @@ class History:
         self.buckets = next(q for q in (8, 4, 2, 1) if self.row_samples % q == 0)
         """How many minima and maxima of the waveform a row holds."""
         self._time_0 = 0.0 if settings.center else settings.n_fft // 2 / sr
-        row_bytes = 2 * settings.n_bins + 4 * settings.n_mfcc + 8 * self.buckets + 29
+        row_bytes = 2 * settings.n_bins + 4 * settings.n_mfcc + 8 * self.buckets + 37
         slack = math.ceil(self.rows_per_s)  # what the writer may be at, while somebody reads
         wanted = int(keep_s * self.rows_per_s) + 1 + slack
         self.capacity = n = max(2, min(wanted, most_bytes // row_bytes))
@@ -66,6 +66,7 @@ class History:
         self._wave = np.full((n * self.buckets, 2), NOTHING, np.float32)  # least, greatest
         self._levels = np.empty((n, 3), np.float32)  # rms, peak, share of the frame that is lost
         self._captured = np.empty(n, np.float64)
+        self._completed = np.empty(n, np.float64)
         self._state = np.zeros(n, np.uint8)
         self._full_scale_db = np.float32(settings.full_scale_db)
         self._begin: int | None = None  # number of the very first row
@@ -78,8 +79,11 @@ class History:
 
     # --- the writer ---------------------------------------------------------------------------
 
-    def put(self, frames: Frames) -> None:
-        """Take rows; those that were left out before them are lost ones. The writer's thread."""
+    def put(self, frames: Frames, completed: float = math.nan) -> None:
+        """Take rows, ``completed`` then; those that were left out before them are lost ones.
+
+        The writer's thread.
+        """
         rows = (frames.first + np.arange(len(frames))) // self.hops
         if self._begin is None:
             self._begin = self._stop = int(rows[0])
@@ -102,6 +106,7 @@ class History:
         self._levels[at] = levels[keep]
         self._mfcc[at] = frames.mfcc[ends]
         self._captured[at] = frames.captured[ends]
+        self._completed[at] = completed
         self._state[at] = HEARD
         self._stop = int(rows[-1]) + 1
 
@@ -110,7 +115,7 @@ class History:
         at = np.arange(max(self._stop, stop - self.capacity), stop) % self.capacity
         self._state[at] = LOST
         self._dbfs[at] = self._mfcc[at] = 0  # readers mask them, but must not meet a NaN
-        self._captured[at] = np.nan
+        self._captured[at] = self._completed[at] = np.nan
         self._levels[at] = (0, 0, 1)
         self._stop = max(self._stop, stop)
 
@@ -154,6 +159,10 @@ class History:
         if not self.first <= row < self._stop:
             return math.nan
         return float(self._captured[row % self.capacity])
+
+    def completed(self, row: int) -> float:
+        """When a row was computed, as `put` was told."""
+        return float(self._completed[row % self.capacity])
 
     def place(self, time: float) -> float:
         """Where a time (s) is on the axis of rows: row r is between r and r + 1."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+from rtaudio.consumers.delays import Delays
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,24 +37,26 @@ class BoundedQueue(Generic[Item]):
         self.skip = skip
         self.skipped = 0
         """How many rows were thrown away."""
+        self.delays = Delays("frame_to_consumer")
+        """How long items took from when they were made until the reader got them."""
         self._capacity = capacity
-        self._items: deque[Item] = deque()
+        self._items: deque[tuple[Item, float]] = deque()  # with when they were made
         self._length = 0
         self._closed = False
         self._changed = threading.Condition()
 
-    def put(self, item: Item) -> None:
-        """Add an item; does nothing once the queue is closed."""
+    def put(self, item: Item, made: float = math.nan) -> None:
+        """Add an item, ``made`` then (s of `time.perf_counter`); nothing once it is closed."""
         with self._changed:
             while self._items and self._length + len(item) > self._capacity and not self._closed:
                 if self.skip:
-                    oldest = self._items.popleft()
+                    oldest, _ = self._items.popleft()
                     self._length -= len(oldest)
                     self.skipped += len(oldest)
                 else:
                     self._changed.wait()
             if not self._closed:
-                self._items.append(item)
+                self._items.append((item, made))
                 self._length += len(item)
                 self._changed.notify_all()
 
@@ -61,10 +66,12 @@ class BoundedQueue(Generic[Item]):
             self._changed.wait_for(lambda: self._items or self._closed, timeout_s)
             if not self._items:
                 return None
-            item = self._items.popleft()
+            item, made = self._items.popleft()
             self._length -= len(item)
             self._changed.notify_all()
-            return item
+        now = time.perf_counter()
+        self.delays.add(now, now - made)
+        return item
 
     def dont_wait(self) -> None:
         """From now on, throw the oldest away instead of waiting for the reader."""

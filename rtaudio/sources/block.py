@@ -60,6 +60,9 @@ class Block:
     gaps: tuple[Gap, ...] = ()
     """What ``lost`` is made of, where the causes are known: they end at the first sample, one
     after the other."""
+    called: float = math.nan
+    """When the sound system called back with it (a recording at its pace: when one would have),
+    in s on the same clock; NaN where nobody did."""
 
     def __len__(self) -> int:
         """Return the number of samples of each channel; 0 for a block that tells a loss alone."""
@@ -83,6 +86,7 @@ class Block:
             max(0, self.lost - (self.first_sample - first)),
             self.captured,
             tuple(gaps),
+            self.called,
         )
 
 

@@ -309,6 +309,11 @@ class Microphone:
         self._stopping = True
 
     @property
+    def adc_time(self) -> bool:
+        """Whether `Block.captured` is by the device's own clock; else by that of the callback."""
+        return self._stream is not None and self._stream.timeline.adc
+
+    @property
     def stats(self) -> MicrophoneStats:
         """The books so far. May be called by any thread."""
         (delivered, overflows), stream = self._before, self._stream
@@ -438,8 +443,11 @@ class Microphone:
             losses.append(("outage" if slept else "host", placed.lost, placed.uncertainty))
             gaps = self._gaps(*losses)
             samples = self._copied(stream, record)
-            captured = (placed.captured_ns - self._host.asleep_ns()) / 1e9
-            block = Block(samples, self._axis, sum(gap.length for gap in gaps), captured, gaps)
+            lost = sum(gap.length for gap in gaps)
+            asleep_ns = self._host.asleep_ns()
+            captured = (placed.captured_ns - asleep_ns) / 1e9
+            called = (record.clock_ns - asleep_ns) / 1e9
+            block = Block(samples, self._axis, lost, captured, gaps, called)
             stream.end = placed.end
             self._axis += record.length
             self._processed += record.length

@@ -20,7 +20,8 @@ def paced(blocks: Iterator[Block], sr: int) -> Iterator[Block]:
     start = time.perf_counter()
     for block in blocks:
         block.captured = start + block.first_sample / sr
-        wait = block.captured + len(block.samples) / sr - time.perf_counter()
+        block.called = block.captured + len(block.samples) / sr
+        wait = block.called - time.perf_counter()
         if wait > 0:
             time.sleep(wait)
         yield block

@@ -22,6 +22,8 @@ MS = 1e6  # the clock counts ns
 HOLD_NS = 250 * MS  # how long late blocks are held back, at least
 LONGEST_HOLD_NS = 1000 * MS
 LEAST_BLOCKS = 4  # and how many of them
+FLAT_NS = 16 * MS  # or so long, where they are late all at once and all by the same
+FLAT_BLOCKS = 6
 WINDOW_NS = 500 * MS  # one point of the line's fit: the earliest block of so much time
 WINDOWS = 40  # how many points
 LEAST_POINTS = 3
@@ -68,6 +70,7 @@ class Timeline:
         self._lateness: deque[float] = deque(maxlen=20)  # the usual one, of each window
         self._usual = 0.0
         self._longest_wait = 0.0  # until a block was on time again
+        self._last_late = 0.0  # how late the last block was that was not held
         self._largest = 0  # samples of a block
         self._unresolved = 0
         self._newest = 0  # where the newest block ends
@@ -167,11 +170,13 @@ class Timeline:
             self._longest_wait = max(self._longest_wait, waited)
             self._release()
             return
-        hold = min(max(HOLD_NS, 2 * self._longest_wait), LONGEST_HOLD_NS)
-        if waited < hold or len(self._held) < LEAST_BLOCKS:
-            return
         lates = [late for _, late in self._held]
-        if self._settling:
+        hold = min(max(HOLD_NS, 2 * self._longest_wait), LONGEST_HOLD_NS)
+        if waited >= FLAT_NS and self._are_flat(lates):
+            self._find_loss(lates)
+        elif waited < hold or len(self._held) < LEAST_BLOCKS:
+            return
+        elif self._settling:
             self._settling = False
             self._lower(min(lates))
             self._take_again(0)
@@ -179,6 +184,13 @@ class Timeline:
             self._follow(lates)
         else:
             self._find_loss(lates)
+
+    def _are_flat(self, lates: list[float]) -> bool:
+        """Whether the held blocks are late at once and by the same: chance does not do that."""
+        if self._settling or len(lates) < FLAT_BLOCKS:
+            return False
+        least, most = min(lates), max(lates)
+        return most - least < least / 4 and lates[0] - self._last_late > 0.7 * least
 
     def _find_loss(self, lates: list[float]) -> None:
         """Put what was lost before the held blocks, or what part of them was late by chance."""
@@ -234,6 +246,7 @@ class Timeline:
             self._earliest_at = (end, float(record.clock_ns))
         elif late < self._earliest:
             self._earliest, self._earliest_at = late, (end, float(record.clock_ns))
+        self._last_late = late
         self._newest = end
         begin = end - record.length
         captured = self.time_of(begin) + self._offset

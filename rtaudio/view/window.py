@@ -57,6 +57,10 @@ class Session(Controlled, Protocol):
         """The beginning of the status line, and whether something is wrong."""
         ...
 
+    def shown(self, history: History, row: int, now: float) -> None:
+        """Measure the way to the screen: ``row`` is the newest that is seen ``now``."""
+        ...
+
     def notices(self) -> list[str]:
         """What is to be told since the last call."""
         ...
@@ -74,8 +78,6 @@ class Window:
     ) -> None:
         """Open; `ViewError` where that can't be."""
         self.look = look
-        self.ages_ms: deque[float] = deque(maxlen=600)
-        """How old the newest sample was when the draw that shows it had ended."""
         self.drawn_at: deque[float] = deque(maxlen=64)
         """When the last draws ended, in s of `time.perf_counter`."""
         self.drawn = 0
@@ -176,9 +178,6 @@ class Window:
     def _told(self) -> tuple[str, bool]:
         line, alarm = self._session.words()
         parts = [line]
-        if self.ages_ms and self._session.running:
-            p50, p99 = np.percentile(self.ages_ms, (50, 99))
-            parts.append(f"on screen after {p50:.0f} ms (p99 {p99:.0f})")
         parts.append(f"{self.rate():.0f} frames/s")
         scroll, history = self._scene.scroll, self._session.history
         if scroll.frozen is not None:
@@ -203,9 +202,8 @@ class Window:
                 self._early.pop(0)()
             if self._drawn_stop != self._known_stop:
                 history, stop = self._drawn_stop
-                captured = history.captured(stop - 1)
-                if self._scene.scroll.frozen is None and captured == captured:
-                    self.ages_ms.append(1e3 * (now - captured))
+                if self._scene.scroll.frozen is None:
+                    self._session.shown(history, stop - 1, now)
                 self._known_stop = self._drawn_stop
             self._drawn_stop = None
         self._adapt()

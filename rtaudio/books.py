@@ -1,0 +1,114 @@
+"""What a live run counts: its samples, what became of them, and every delay on their way."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from rtaudio.consumers.delays import Delay, Delays
+from rtaudio.sources.block import CAUSES, Block
+
+if TYPE_CHECKING:
+    from rtaudio.analysis.frames import Frames
+    from rtaudio.sources.microphone import MicrophoneStats
+
+#: The delays on the way of the samples, in its order, and from where to where each is measured.
+STAGES = {
+    "adc_to_callback": "capture → callback",
+    "callback_jitter": "jitter of the callback",
+    "callback_to_read": "callback → read here",
+    "read_to_frame": "read → frame complete",
+    "frame_to_consumer": "frame → consumer called",
+    "frame_to_screen": "frame → on screen",
+    "callback_to_frame": "callback → frame",
+    "captured_to_frame": "capture → frame",
+    "captured_to_screen": "capture → on screen",
+}
+
+
+@dataclass(frozen=True)
+class LiveStats:
+    """The books of a live run. Samples at the source's rate, of each channel.
+
+    ``delivered = processed + dropped`` once it has ended, and ``lost = dropped + host + outage``.
+    """
+
+    delivered: int
+    """Handed over by the sound system, or read."""
+    processed: int
+    """Analyzed."""
+    dropped: int
+    """Thrown away by us: the ring was full. Exact."""
+    host: int
+    """Lost by the sound system before they came to us. An estimate."""
+    outage: int
+    """Missed while the device was gone. An estimate."""
+    frames: int
+    """Rows computed."""
+    skipped: int
+    """Rows that a slow consumer did not get, of all consumers."""
+    invalid: int
+    """Samples that were NaN, Inf or beyond 1e12, and were taken as 0."""
+    age_ms: float
+    """How old the newest row's last sample was when it was handed out; NaN where not known."""
+    microphone: MicrophoneStats | None
+    """More about a microphone; None for other sources."""
+    stages: dict[str, Delay] = field(repr=False, compare=False)
+    """How long each stage took (`books.STAGES`), over the run and over the last ten seconds
+    (``.recent``): those that were measured. ``callback_to_frame`` is all that happens here."""
+
+    @property
+    def lost(self) -> int:
+        """All three causes together."""
+        return self.dropped + self.host + self.outage
+
+
+class Books:
+    """Counters and delays. Written by the processing thread alone, read by any."""
+
+    def __init__(self) -> None:
+        self.sr = 1
+        """Of the source, once it is known."""
+        self.processed = 0
+        self.position = 0
+        """Absolute number of the sample after the last."""
+        self.lost = dict.fromkeys(CAUSES, 0)
+        self.frames = 0
+        self.age_ms = math.nan
+        self._read = self._called = math.nan  # the newest block's
+        self._blocks = Delays("adc_to_callback", "callback_jitter", "callback_to_read")
+        self._frames = Delays("read_to_frame", "callback_to_frame", "captured_to_frame")
+
+    def block(self, block: Block, adc: bool) -> None:
+        """Count a block, just read; ``adc``: `Block.captured` is by the device's own clock."""
+        samples, called, before = len(block), block.called, self._called
+        self.position = block.first_sample + samples
+        self.processed += samples
+        if block.lost:
+            for gap in block.gaps:
+                self.lost[gap.cause] += gap.length
+            self.lost["host"] += block.lost - sum(gap.length for gap in block.gaps)
+        self._read = read = time.perf_counter()
+        if not samples:
+            return
+        self._called = called
+        length_s = samples / self.sr
+        jitter = abs(called - before - length_s - block.lost / self.sr)
+        capture = called - block.captured - length_s if adc else math.nan
+        self._blocks.add(read, capture, jitter, read - called)
+
+    def rows(self, frames: Frames) -> float:
+        """Count rows, just completed by the newest block; returns when that was, in s."""
+        self.frames += len(frames)
+        now = time.perf_counter()
+        age = now - frames.captured.item(-1)
+        if age == age:
+            self.age_ms = 1e3 * age
+        self._frames.add(now, now - self._read, now - self._called, age)
+        return now
+
+    def stages(self) -> dict[str, Delay]:
+        """The delays that were measured here. May be called by any thread."""
+        return {**self._blocks.read(), **self._frames.read()}

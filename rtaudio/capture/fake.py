@@ -83,7 +83,7 @@ class Script:
     burst: int = 1
     """How many blocks come at once."""
     ppm: float = 0.0
-    """How much slower than ``sr`` the device's own clock is, in millionths."""
+    """How much faster than ``sr`` the device's own clock is, in millionths."""
     adc: bool = True
     """Whether the device tells a time at all."""
     latency_ms: float = 5.0
@@ -259,7 +259,7 @@ class FakeHost:
         return self._began + math.ceil(number * self._period_ns())
 
     def _period_ns(self) -> float:
-        return 1e9 / self.script.sr * (1 + self.script.ppm * 1e-6)
+        return 1e9 / (self.script.sr * (1 + self.script.ppm * 1e-6))
 
     # --- the functions of sounddevice ---
 

@@ -90,7 +90,11 @@ class MicrophoneStats:
     restarts: int = 0
     """How often the capture was replaced."""
     drift_ppm: float | None = None
-    """How much slower the device's clock is than its rate promises; None until it is known."""
+    """How much faster the device's clock is than its rate promises; None until it is known."""
+    drift_uncertainty_ppm: float | None = None
+    """Twice the standard error of that."""
+    drift_over_s: float | None = None
+    """How long the clock was watched for it."""
     jitter_ms: float = 0.0
     """How much later than the earliest nine blocks in ten come, at most."""
     adc_time: bool = False
@@ -320,13 +324,16 @@ class Microphone:
         lost: dict[str, Any] = dict(self._lost)
         if stream is None:
             return replace(self._last_stats, processed=self._processed, **lost)
+        drift = stream.timeline.drift or (None, None, None)
         return MicrophoneStats(
             delivered=delivered + stream.ring.delivered,
             processed=self._processed,
             **lost,
             overflows=overflows + stream.overflows,
             restarts=self._restarts,
-            drift_ppm=stream.timeline.drift_ppm,
+            drift_ppm=drift[0],
+            drift_uncertainty_ppm=drift[1],
+            drift_over_s=drift[2],
             jitter_ms=stream.timeline.jitter_ns / 1e6,
             adc_time=stream.timeline.adc,
             latency_ms=stream.opened.latency_ms,
@@ -488,8 +495,10 @@ class Microphone:
                     f"{self.name} has delivered nothing but zeros for {SILENT_S:g} s: is it muted, "
                     "or may this program not listen?"
                 )
-        drift = stream.timeline.drift_ppm
-        if drift is not None and abs(drift) > WRONG_RATE_PPM and not self._said_rate:
+        drift = stream.timeline.drift
+        if drift is None or self._said_rate:
+            return
+        if abs(drift.ppm) - drift.uncertainty_ppm > WRONG_RATE_PPM:
             self._said_rate = True
-            true = self.sr / (1 + drift * 1e-6)
+            true = self.sr * (1 + drift.ppm * 1e-6)
             self.tell(f"{self.name} promises {self.sr} Hz and delivers {true:.0f}: pitches are off")

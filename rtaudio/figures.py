@@ -1,4 +1,4 @@
-"""The five pictures of a recording, in the order of a first lesson on audio features."""
+"""The five pictures of a recording, in the order of a first lesson on audio features; delays."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from rtaudio.analysis.frames import Frames
     from rtaudio.analysis.settings import Settings
+    from rtaudio.consumers.delays import Delay
     from rtaudio.recordings import Summary
 
     Floats = NDArray[np.float32]
@@ -186,6 +187,42 @@ def draw(overview: Overview, summary: Summary, title: str, out: Path, top_db: fl
     axes[4].yaxis.set_major_locator(MaxNLocator(integer=True))
     for axis in (axes[0], *axes[2:]):
         axis.set(xlabel="time (s)", xlim=(0, max(end, 1e-3)))
+    _save(figure, out)
+
+
+def draw_delays(stages: dict[str, Delay], title: str, out: Path) -> None:
+    """Draw how delays are distributed, one below the other, on one logarithmic axis of ms.
+
+    ``stages``: by what they are called. Raises `OSError` where ``out`` can't be written.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 1.4 + 0.75 * len(stages)), layout="constrained")
+    axis = figure.subplots()
+    for at, (name, delay) in enumerate(reversed(stages.items())):
+        edges, counts = delay.histogram()
+        axis.stairs(at + 0.8 * counts / max(1, counts.max()), edges, baseline=at, fill=True)
+        axis.axhline(at, color="0.6", lw=0.5)
+        marks = {"p50": delay.p50_ms, "p99": delay.p99_ms, "max": delay.max_ms}
+        known = {mark: ms for mark, ms in marks.items() if ms == ms}
+        for mark, ms in known.items():
+            style = {"p50": "-", "p99": "--", "max": ":"}[mark]
+            axis.plot((ms, ms), (at, at + 0.85), style, color="C3", lw=1.2)
+        said = "   ".join(f"{mark} {ms:.3g}" for mark, ms in known.items())
+        axis.annotate(
+            f"{name}   ({delay.n})\n{said} ms",
+            (1.01, at + 0.4),
+            xycoords=("axes fraction", "data"),
+            va="center",
+            fontsize=9,
+        )
+    axis.set(xscale="log", yticks=[], ylim=(0, len(stages)))
+    axis.set_xlabel("delay (ms); red: median, p99 dashed, maximum dotted; in brackets: how many")
+    axis.xaxis.set_major_formatter(lambda ms, at: f"{ms:g}")
+    axis.grid(axis="x", which="major", alpha=0.6)
+    axis.grid(axis="x", which="minor", alpha=0.2)
+    title = title.encode("utf-8", "backslashreplace").decode()
+    figure.suptitle(title, fontsize=12, parse_math=False)
     _save(figure, out)
 
 

@@ -65,9 +65,8 @@ def measure(heard: NDArray[np.float32], starts: Sequence[int], sweep: Floats, sr
             "the input clips: turn it or the output down, for a figure that can be relied on"
         )
     if best.certain:
-        return RoundTrip(
-            best.median, best.spread, best.n, best.confidence, best.gain_db, tuple(notes)
-        )
+        median, spread = round(best.median, 4), round(best.spread, 4)
+        return RoundTrip(median, spread, best.n, best.confidence, best.gain_db, tuple(notes))
     level = "digital silence" if not peak else f"{20 * math.log10(peak):.0f} dBFS at its loudest"
     told = len(best.delays)
     what = "too few sweeps come back" if told < LEAST_SWEEPS else "the sweeps do not agree"

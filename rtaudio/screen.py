@@ -48,7 +48,7 @@ def mended(error: ViewError) -> ViewError:
         advice = f"pip install {_PACKAGES.get(error.missing, error.missing)}"
     else:
         return error
-    return ViewError(f"{error}: {advice}")
+    return ViewError(f"{error}: {advice}", error.missing)
 
 
 class Offscreen:

@@ -203,24 +203,67 @@ def _realtime_granted():
 
 
 @contextmanager
-def jack_counter(jack):
-    """A player of an exact counter, in a process of its own; yields its output port's name.
+def jack_client(jack, script, *arguments):
+    """A client of this folder, in a process of its own; yields the line it prints, as JSON has it.
 
-    It counts from its start on, connected or not. It ends with the server.
+    It ends with the server.
     """
-    script = Path(__file__).with_name("jack_counter.py")
-    player = subprocess.Popen(
-        [sys.executable, script], env=jack.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    client = subprocess.Popen(
+        [sys.executable, Path(__file__).with_name(script), *arguments],
+        env=jack.env,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     )
     try:
-        line = player.stdout.readline()
-        assert line, "jack_counter.py did not start: its message is above"
-        yield json.loads(line)["port"]
+        line = client.stdout.readline()
+        assert line, f"{script} did not start: its message is above"
+        yield json.loads(line)
     finally:
-        player.stdin.close()
+        client.stdin.close()
         with suppress(subprocess.TimeoutExpired):  # where the server is stopped
-            player.wait(2)
-        end(player)
+            client.wait(2)
+        end(client)
+
+
+@contextmanager
+def jack_counter(jack):
+    """A player of an exact counter; yields its output port's name.
+
+    It counts from its start on, connected or not.
+    """
+    with jack_client(jack, "jack_counter.py") as about:
+        yield about["port"]
+
+
+@contextmanager
+def jack_delay(jack, samples, **settings):
+    """A client that delays; yields its input's and its output's name. See jack_delay.py."""
+    about = json.dumps({"samples": samples, **settings})
+    with jack_client(jack, "jack_delay.py", about) as ports:
+        yield ports["in"], ports["out"]
+
+
+def iodelay(jack, *, through=None):
+    """What jack_iodelay measures, in samples, directly or ``through`` a delay's two ports."""
+    command = ["stdbuf", "-oL", "jack_iodelay"]
+    process = subprocess.Popen(command, env=jack.env, stdout=subprocess.PIPE, text=True)
+    try:
+        wait_for(lambda: "jack_delay:in" in jack.ports(), "jack_iodelay")
+        if through is None:
+            jack.connect("jack_delay:out", "jack_delay:in")
+        else:
+            jack.connect("jack_delay:out", through[0])
+            jack.connect(through[1], "jack_delay:in")
+        found = []
+        for line in process.stdout:
+            words = line.split()
+            if words[1:2] == ["frames"]:
+                found.append(float(words[0]))
+            if len(found) > 6 and np.ptp(found[-3:]) < 0.01:  # it has settled
+                return found[-1]
+        raise RuntimeError("jack_iodelay has ended")
+    finally:
+        end(process)
 
 
 def counts(samples):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rtaudio.capture.sweep import FADE_S, SweepPlayer, random_starts, sweep
+from rtaudio.capture.sweep import FADE_S, SweepPlayer, in_samples, random_starts, sweep
 from rtaudio.roundtrip import LEAST_CONFIDENCE, LEAST_SWEEPS, RoundTrip, measure
 
 SR = 16000  # a third of the work of 48000
@@ -16,7 +16,7 @@ LEVEL = 0.1  # of the peak: -20 dBFS
 
 def played(seed, seconds=4.0, sr=SR):
     """What goes out, and where its sweeps begin."""
-    starts = random_starts(sr, seconds, random.Random(seed))
+    starts = in_samples(random_starts(seconds, random.Random(seed)), sr)
     out = np.zeros(round(seconds * sr))
     for start in starts:
         out[start : start + len(sweep(sr))] = LEVEL * sweep(sr)
@@ -192,8 +192,8 @@ def test_nothing_at_all_is_refused():
     st.lists(st.integers(1, 9000), min_size=1, max_size=60), st.integers(1, 3), st.integers(0, 9)
 )
 def test_what_is_played_does_not_depend_on_the_blocks(sizes, channels, seed):
-    out, starts = played(seed, 2.0)
-    player = SweepPlayer(SR, channels, starts, -20)
+    out, _ = played(seed, 2.0)
+    player = SweepPlayer(SR, channels, random_starts(2.0, random.Random(seed)), -20)
     parts = []
     for size in sizes:
         block = np.full((size, channels), 9, np.float32)
@@ -219,9 +219,9 @@ def test_a_sweep_is_faded_and_stays_within_its_band(sr):
 
 
 def test_sweeps_begin_at_random_phases_and_do_not_overlap():
-    starts = random_starts(48000, 30, random.Random(1))
+    starts = in_samples(random_starts(30, random.Random(1)), 48000)
     assert min(np.diff(starts)) > len(sweep(48000))
     assert starts[-1] + len(sweep(48000)) <= 30 * 48000
     assert len(starts) > 80
     assert len({start % 128 for start in starts}) > 40
-    assert random_starts(48000, 30, random.Random(2)) != starts
+    assert in_samples(random_starts(30, random.Random(2)), 48000) != starts

@@ -111,6 +111,21 @@ class Resampler:
             yield self._resampled(zeros)
 
 
+def longest_wait_s(source_sr: int, sr: int) -> float:
+    """How long a sample is kept back at most by `Resampler`, in s: measured on two seconds."""
+    if source_sr == sr:
+        return 0.0
+    stream = soxr.ResampleStream(source_sr, sr, 1, dtype="float32", quality="HQ")
+    step = max(1, source_sr // 1000)
+    fed = given = 0
+    longest = 0.0
+    while fed < 2 * source_sr:
+        longest = max(longest, (fed + step) / source_sr - given / sr)
+        given += len(stream.resample_chunk(np.zeros(step, np.float32)))
+        fed += step
+    return longest
+
+
 def as_compiled_for(block: NDArray[np.floating]) -> NDArray[np.float32]:
     """``block`` as the kernels were compiled for it: float32, C order, aligned, writable."""
     if block.dtype == np.float32 and block.flags.carray:

@@ -1,4 +1,4 @@
-"""The inputs of this machine, and which of them a user means.
+"""The inputs and outputs of this machine, and which of them a user means.
 
 The list is PortAudio's, which is frozen once it is initialized and may hang with a dead server:
 so each look at it is a short-lived process.
@@ -27,7 +27,7 @@ class DeviceError(Exception):
 
 @dataclass(frozen=True)
 class Device:
-    """An input."""
+    """An input, or an output."""
 
     index: int
     name: str
@@ -47,18 +47,27 @@ class Device:
 
 def inputs(host: Any, ask_rates: bool = False) -> list[Device]:
     """The inputs that ``host`` has, which is the module `sounddevice` or has its functions."""
+    return _devices(host, "input", ask_rates)
+
+
+def outputs(host: Any) -> list[Device]:
+    """The outputs that ``host`` has."""
+    return _devices(host, "output", False)
+
+
+def _devices(host: Any, kind: str, ask_rates: bool) -> list[Device]:
     hostapis = host.query_hostapis()
-    default = default_index(host, hostapis)
+    default = default_index(host, hostapis, kind)
     found = []
     for index, info in enumerate(host.query_devices()):
-        if info["max_input_channels"] > 0:
+        if info.get(f"max_{kind}_channels", 0) > 0:
             rates = _rates(host, index) if ask_rates else ()
             found.append(
                 Device(
                     index,
                     str(info["name"]),
                     str(hostapis[info["hostapi"]]["name"]),
-                    int(info["max_input_channels"]),
+                    int(info[f"max_{kind}_channels"]),
                     round(info["default_samplerate"]),
                     rates,
                     index == default,
@@ -67,13 +76,13 @@ def inputs(host: Any, ask_rates: bool = False) -> list[Device]:
     return found
 
 
-def default_index(host: Any, hostapis: Sequence[dict[str, Any]]) -> int:
-    """The default input: the host's own, else the first host API's that has one; -1 is none."""
-    chosen = int(host.default.device[0])
+def default_index(host: Any, hostapis: Sequence[dict[str, Any]], kind: str = "input") -> int:
+    """The default: the host's own, else the first host API's that has one; -1 is none."""
+    chosen = int(host.default.device[("input", "output").index(kind)])
     if chosen >= 0:
         return chosen
-    inputs_of_apis = (int(hostapi["default_input_device"]) for hostapi in hostapis)
-    return next((index for index in inputs_of_apis if index >= 0), -1)
+    of_apis = (int(hostapi.get(f"default_{kind}_device", -1)) for hostapi in hostapis)
+    return next((index for index in of_apis if index >= 0), -1)
 
 
 def _rates(host: Any, index: int) -> tuple[int, ...]:
@@ -90,32 +99,62 @@ def takes(host: Any, index: int, channels: int, sr: int) -> bool:
 
 
 def choose(devices: list[Device], request: Request) -> Device:
-    """The device that is meant; `DeviceError` lists what there is where none or several are."""
-    wanted = request.device
-    if not devices:
-        raise DeviceError("this machine has no audio input: rtaudio doctor says what is missing")
-    if request.again is not None:
+    """The input that is meant; `DeviceError` lists what there is where none or several are."""
+    if devices and request.again is not None:
         return _the_same(devices, *request.again)
+    return choose_by(devices, request.device)
+
+
+def choose_loopback(
+    inputs: list[Device], outputs: list[Device], words: str
+) -> tuple[Device, Device]:
+    """The input and the output that ``words`` means, OUT:IN; nothing is the default.
+
+    Names may hold colons: where one part of the words is both, it is that one. `DeviceError`.
+    """
+    places = [place for place, letter in enumerate(words) if letter == ":"]
+    errors, found = [], []
+    for place in places:
+        try:
+            output = choose_by(outputs, words[:place].strip() or None, "output")
+            found.append((choose_by(inputs, words[place + 1 :].strip() or None), output))
+        except DeviceError as error:
+            errors.append(error)
+    if not found:
+        raise errors[0] if errors else DeviceError(f"{words!r} is not OUT:IN: two devices")
+    if len(set(found)) > 1:
+        pairs = "; ".join(f"{output.index}:{source.index}" for source, output in found)
+        raise DeviceError(f"{words!r} is more than one loopback: {pairs}")
+    return found[0]
+
+
+def choose_by(devices: list[Device], wanted: int | str | None, kind: str = "input") -> Device:
+    """The device of that index, or whose name and host API have those parts; None: the default.
+
+    Raises as `choose`.
+    """
+    if not devices:
+        raise DeviceError(f"this machine has no audio {kind}: rtaudio doctor says what is missing")
     if wanted is None:
         for device in devices:
             if device.default:
                 return device
-        _refuse(devices, "there is no default input: choose one")
+        _refuse(devices, f"there is no default {kind}: choose one", kind)
     if isinstance(wanted, int) or wanted.strip().isdecimal():
         for device in devices:
             if device.index == int(wanted):
                 return device
-        _refuse(devices, f"there is no input {wanted}")
-    return _by_name(devices, str(wanted))
+        _refuse(devices, f"there is no {kind} {wanted}", kind)
+    return _by_name(devices, str(wanted), kind)
 
 
-def _by_name(devices: list[Device], wanted: str) -> Device:
+def _by_name(devices: list[Device], wanted: str, kind: str) -> Device:
     parts = wanted.lower().replace(",", " ").split()
     whole = wanted.strip().lower()
     matches = [d for d in devices if whole in (d.name.lower(), f"{d.name}, {d.hostapi}".lower())]
     matches = matches or [d for d in devices if _has(f"{d.name}, {d.hostapi}".lower(), parts)]
     if not parts or not matches:
-        _refuse(devices, f"there is no input {wanted!r}")
+        _refuse(devices, f"there is no {kind} {wanted!r}", kind)
     # Windows' oldest host API cuts names off after 31 characters.
     if len({device.name[:31] for device in matches}) == 1:
         default = next((d.hostapi for d in devices if d.default), "")
@@ -125,7 +164,7 @@ def _by_name(devices: list[Device], wanted: str) -> Device:
             if len(same) == 1:
                 return same[0]
     if len(matches) > 1:
-        _refuse(matches, f"{wanted!r} is more than one input")
+        _refuse(matches, f"{wanted!r} is more than one {kind}", kind)
     return matches[0]
 
 
@@ -161,5 +200,5 @@ def _without_card(name: str) -> str:
     return re.sub(r"\(hw:\d+,(\d+)\)", r"(hw:*,\1)", name)
 
 
-def _refuse(devices: list[Device], what: str) -> NoReturn:
-    raise DeviceError(f"{what}; inputs are: {'; '.join(map(str, devices))}")
+def _refuse(devices: list[Device], what: str, kind: str) -> NoReturn:
+    raise DeviceError(f"{what}; {kind}s are: {'; '.join(map(str, devices))}")

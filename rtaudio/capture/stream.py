@@ -6,7 +6,17 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from rtaudio.capture import wire
-from rtaudio.capture.devices import Device, DeviceError, choose, inputs, is_alone, takes
+from rtaudio.capture.devices import (
+    Device,
+    DeviceError,
+    choose,
+    choose_loopback,
+    inputs,
+    is_alone,
+    outputs,
+    takes,
+)
+from rtaudio.capture.sweep import SweepPlayer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,8 +83,11 @@ def open_stream(
     channels, and the samples and records that the ring has to hold; ``finished`` is called when
     the host ends the stream.
     """
-    devices = inputs(host)
-    device = choose(devices, request)
+    devices, output = inputs(host), None
+    if request.play is None:
+        device = choose(devices, request)
+    else:
+        device, output = choose_loopback(devices, outputs(host), request.play["loopback"])
     sr = request.sr or device.sr
     channels = request.channels or min(device.channels, max(request.least_channels, 2))
     least = request.channels or request.least_channels
@@ -84,19 +97,29 @@ def open_stream(
     if 2 * request.blocksize > samples:
         raise DeviceError(f"{device}: a blocksize of {request.blocksize} is over {samples // 2}")
     records = samples // min(request.blocksize or 32, 32)
+    callback = make_callback(channels, samples, records)
+    settings = {
+        "samplerate": sr,
+        "dtype": "float32",
+        "blocksize": request.blocksize,
+        "finished_callback": finished,
+    }
     try:
-        stream = host.RawInputStream(
-            device=device.index,
-            samplerate=sr,
-            channels=channels,
-            dtype="float32",
-            blocksize=request.blocksize,
-            latency=request.latency,
-            callback=make_callback(channels, samples, records),
-            finished_callback=finished,
-        )
+        if output is None:
+            stream = host.RawInputStream(
+                device=device.index,
+                channels=channels,
+                latency=request.latency,
+                callback=callback,
+                **settings,
+            )
+        else:
+            stream = _open_duplex(host, request, (device, output), channels, callback, settings)
     except host.PortAudioError as error:
+        if output is not None:
+            raise DeviceError(_why_not_both(host, device, output, channels, sr, error)) from None
         raise DeviceError(f"{device} {_why(host, device, channels, sr, error)}") from None
+    latencies = (stream.latency, 0.0) if output is None else stream.latency
     opened = wire.Opened(
         device.index,
         device.name,
@@ -104,12 +127,58 @@ def open_stream(
         sr,
         channels,
         request.blocksize,
-        1e3 * float(stream.latency),
+        1e3 * float(latencies[0]),
         is_alone(devices, device),
         samples,
         records,
+        "" if output is None else f"{output.name} ({output.hostapi})",
+        1e3 * float(latencies[1]),
     )
     return stream, opened
+
+
+def _open_duplex(
+    host: Any,
+    request: wire.Request,
+    devices: tuple[Device, Device],
+    channels: int,
+    capture: Callable[..., None],
+    settings: dict[str, Any],
+) -> Any:
+    """One stream of an input and an output: sample n is played when sample n is captured."""
+    assert request.play is not None
+    out_channels = min(devices[1].channels, 2)
+    play = request.play
+    player = SweepPlayer(settings["samplerate"], out_channels, play["starts"], play["level_db"])
+
+    def callback(indata: Any, outdata: Any, frames: int, time: Any, status: Any) -> None:
+        capture(indata, frames, time, status)
+        player.fill(outdata)
+
+    return host.RawStream(
+        device=(devices[0].index, devices[1].index),
+        channels=(channels, out_channels),
+        latency=(request.latency, request.latency),
+        callback=callback,
+        **settings,
+    )
+
+
+def _why_not_both(
+    host: Any, device: Device, output: Device, channels: int, sr: int, error: Exception
+) -> str:
+    """Why the two can't be one stream."""
+    if not takes(host, device.index, channels, sr):
+        return f"{device} {_why(host, device, channels, sr, error)}"
+    both = f"output {output} and input {device}"
+    if device.hostapi != output.hostapi:
+        return f"{both} belong to different host APIs: choose two of one"
+    try:
+        host.check_output_settings(device=output.index, samplerate=sr, dtype="float32")
+    except host.PortAudioError:
+        if output.sr != sr:
+            return f"output {output} does not take {sr} Hz: try --device-rate {output.sr}"
+    return f"{both} can't be opened together at {sr} Hz ({error.args[0]}): see rtaudio doctor"
 
 
 def _why(host: Any, device: Device, channels: int, sr: int, error: Exception) -> str:

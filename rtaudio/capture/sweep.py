@@ -32,24 +32,28 @@ def sweep(sr: int) -> NDArray[np.float32]:
     return samples.astype(np.float32)
 
 
-def random_starts(sr: int, seconds: float, chance: random.Random) -> list[int]:
-    """Where sweeps begin so that the last one ends within ``seconds``, at random phases."""
-    starts, at = [], round(FIRST_S * sr)
-    length = len(sweep(sr))
-    while at + length <= seconds * sr:
+def random_starts(seconds: float, chance: random.Random) -> list[float]:
+    """When sweeps begin so that the last one ends within ``seconds``: at random phases, in s."""
+    starts, at = [], FIRST_S
+    while at + SWEEP_S <= seconds:
         starts.append(at)
-        at += length + round(chance.uniform(LEAST_GAP_S, MOST_GAP_S) * sr)
+        at += SWEEP_S + chance.uniform(LEAST_GAP_S, MOST_GAP_S)
     return starts
+
+
+def in_samples(starts: Sequence[float], sr: int) -> list[int]:
+    """The samples at which sweeps begin."""
+    return [round(start * sr) for start in starts]
 
 
 class SweepPlayer:
     """Fills an output stream, block by block, with sweeps; silence between them."""
 
-    def __init__(self, sr: int, channels: int, starts: Sequence[int], level_db: float) -> None:
-        """``level_db``: of the sweep's peak, in dBFS."""
+    def __init__(self, sr: int, channels: int, starts: Sequence[float], level_db: float) -> None:
+        """``starts`` in s; ``level_db`` of the sweep's peak, in dBFS."""
         self._sweep = sweep(sr) * np.float32(10 ** (level_db / 20))
         self._channels = channels
-        self._starts = starts
+        self._starts = in_samples(starts, sr)
         self._at = 0  # number of the next sample
         self._next = 0  # the first sweep that has not ended
 

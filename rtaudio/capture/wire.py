@@ -30,6 +30,9 @@ class Request:
     sr: int | None = None
     blocksize: int = 0
     latency: float | str = "high"
+    play: dict[str, Any] | None = None
+    """What to play meanwhile: ``loopback`` ("OUT:IN", in the place of ``device``), ``starts`` and
+    ``level_db`` as `sweep.SweepPlayer` takes them."""
     fake: dict[str, Any] | None = None
     """A `fake.Script`, where the fake host stands in for PortAudio."""
 
@@ -64,6 +67,10 @@ class Opened:
     """How many samples the ring holds."""
     records: int
     """How many blocks the ring holds."""
+    output: str = ""
+    """What plays meanwhile; empty where nothing does."""
+    output_latency_ms: float = 0.0
+    """What the driver claims for it."""
 
 
 def answer_to_json(answer: Opened | str) -> str:

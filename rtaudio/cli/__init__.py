@@ -27,6 +27,7 @@ COMMANDS = {
     "live": ("rtaudio.cli.live", "A microphone, a file or standard input, as it sounds."),
     "devices": ("rtaudio.cli.devices", "The microphones and other inputs of this machine."),
     "plot": ("rtaudio.cli.plot", "Five pictures of a recording."),
+    "latency": ("rtaudio.cli.latency", "How late it is: each stage, and the round trip."),
     "doctor": ("rtaudio.cli.doctor", "What is missing on this machine, and how to mend it."),
 }
 
@@ -39,6 +40,7 @@ examples:
   rtaudio plot song.flac                         five pictures: song.png
   rtaudio live --headless                        without a window: level, losses, delay
   rtaudio live --headless -d usb --record 'site_%Y%m%d_%H%M%S.wav' --rotate 1h
+  rtaudio latency                                every delay from the microphone on
   ffmpeg -i talk.m4a -f wav - | rtaudio analyze - -o talk.parquet
 
 rtaudio COMMAND --help tells the options of a command.

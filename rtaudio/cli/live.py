@@ -6,7 +6,6 @@ import contextlib
 import json
 import math
 import os
-import re
 import sys
 from collections import deque
 from pathlib import Path
@@ -16,11 +15,14 @@ from rtaudio.cli import DONE, INTERRUPTED, UNREADABLE, Terminated, drop_stdout
 from rtaudio.cli.meter import books, meter, say_priority, sum_up, title
 from rtaudio.cli.options import (
     UsageError,
+    add_microphone,
     add_settings,
     keep_recordings,
+    microphone_of,
     need,
     new_parser,
     parse_words,
+    seconds,
     settings_of,
 )
 from rtaudio.cli.window import Screen, add_look, look_of
@@ -38,7 +40,6 @@ if TYPE_CHECKING:
     from rtaudio.sources.block import Source
     from rtaudio.view.look import Look
 
-UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 METER_S = 0.1
 STALLED_S = 3.0  # how long Ctrl-C waits for a reader of standard output
 
@@ -100,21 +101,16 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add = parser.add_argument
     add("source", nargs="?", metavar="SOURCE", help="a file, demo:, or - (default: microphone)")
     add("--headless", action="store_true", help="without a window")
-    add("--duration", type=_seconds, metavar="TIME", help="end after 90, 10m, 2h, 7d")
+    add("--duration", type=seconds, metavar="TIME", help="end after 90, 10m, 2h, 7d")
     add("--fast", action="store_true", help="a file as fast as it can be read")
     add("--play", action="store_true", help="hear the file, too")
     add("-o", "--out", metavar="OUT", help="features into .csv, .npz, .parquet; - is stdout (CSV)")
     add("--features", default="mfcc,rms,peak", metavar="LIST", help="of mfcc,rms,peak,mel_db,db …")
     add("--record", metavar="TAKE", help="record into .wav; its name may hold %%Y%%m%%d_%%H%%M%%S")
-    add("--rotate", type=_seconds, metavar="TIME", help="a new file every 1h; UTC in its name")
+    add("--rotate", type=seconds, metavar="TIME", help="a new file every 1h; UTC in its name")
     add("--json", action="store_true", help="one object a row on stdout")
     add("--raw", metavar="FORMAT", help="raw samples on stdin: f32le:48000:1")
-    group = parser.add_argument_group("microphone")
-    add = group.add_argument
-    add("-d", "--device", metavar="DEVICE", help="index, or parts of its name: see rtaudio devices")
-    add("--device-rate", type=int, metavar="HZ", help="its rate (default: its own)")
-    add("--blocksize", type=int, metavar="N", help="samples of a block (default: its choice)")
-    add("--latency", metavar="S", help="low, high or seconds (high)")
+    add_microphone(parser)
     add_look(parser)
     add_settings(parser)
     args, sources = parse_words(parser, argv)
@@ -171,14 +167,6 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError(str(error)) from None
 
 
-def _seconds(text: str) -> float:
-    """``90``, ``10m``, ``1.5h`` or ``7d`` in seconds."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text)
-    if not found or not float(found[1]):
-        raise UsageError(f"{text!r} is not a time: 90 (seconds), 10m, 1.5h, 7d")
-    return float(found[1]) * UNITS_S[found[2]]
-
-
 def _source(args: argparse.Namespace) -> Source:
     """Raises `SourceError`, and `UsageError` for wrong words."""
     from rtaudio.sources import open_source
@@ -190,21 +178,9 @@ def _source(args: argparse.Namespace) -> Source:
             if args.source.startswith("demo:"):  # a signal is as long as is asked for
                 source.duration_s = args.duration or source.duration_s
             return source
-        return Microphone(
-            args.device,
-            sr=args.device_rate,
-            blocksize=args.blocksize or 0,
-            latency=_latency(args.latency or "high"),
-        )
+        return Microphone(args.device, **microphone_of(args))
     except ValueError as error:
         raise UsageError(str(error)) from None
-
-
-def _latency(text: str) -> float | str:
-    try:
-        return float(text)
-    except ValueError:
-        return text
 
 
 # --- where the rows and the samples go --------------------------------------------------------

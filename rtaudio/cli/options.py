@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rtaudio.analysis.settings import Settings
+
+
+UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class UsageError(Exception):
@@ -84,6 +88,32 @@ def settings_of(args: argparse.Namespace) -> Settings:
         )
     except ValueError as error:
         raise UsageError(str(error)) from None
+
+
+def add_microphone(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a microphone."""
+    group = parser.add_argument_group("microphone")
+    add = group.add_argument
+    add("-d", "--device", metavar="DEVICE", help="index, or parts of its name: see rtaudio devices")
+    add("--device-rate", type=int, metavar="HZ", help="its rate (default: its own)")
+    add("--blocksize", type=int, metavar="N", help="samples of a block (default: its choice)")
+    add("--latency", metavar="S", help="low, high or seconds (high)")
+
+
+def microphone_of(args: argparse.Namespace) -> dict[str, Any]:
+    """What `Microphone` takes, but for the device, of the options of `add_microphone`."""
+    latency: float | str = args.latency or "high"
+    with contextlib.suppress(ValueError):
+        latency = float(latency)
+    return {"sr": args.device_rate, "blocksize": args.blocksize or 0, "latency": latency}
+
+
+def seconds(text: str) -> float:
+    """``90``, ``10m``, ``1.5h`` or ``7d`` in seconds; raises `UsageError`."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text)
+    if not found or not float(found[1]):
+        raise UsageError(f"{text!r} is not a time: 90 (seconds), 10m, 1.5h, 7d")
+    return float(found[1]) * UNITS_S[found[2]]
 
 
 def new_parser(command: str, description: str) -> Parser:

@@ -91,9 +91,13 @@ class Delay:
         bucket = int(np.searchsorted(self._ends, number, side="right"))
         return min(middles()[bucket], self._most_s)
 
-    def values(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """The middle of each bucket, in ms, and how many values it holds: for a picture."""
-        return 1e3 * np.asarray(middles()), self._counts[1:]
+    def histogram(self, per_octave: int = 12) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Edges in ms, (k + 1,), and counts, (k,), of wider buckets, from the first used one on."""
+        counts = self._counts[1:].reshape(-1, PER_OCTAVE // per_octave).sum(axis=1)
+        used = np.flatnonzero(counts)
+        first, last = (int(used[0]), int(used[-1])) if len(used) else (0, 0)
+        edges = 1e3 * LEAST_S * 2 ** (np.arange(first, last + 2) / per_octave)
+        return edges, counts[first : last + 1]
 
     def as_dict(self) -> dict[str, float | int | None]:
         """As JSON has it: ``p50_ms`` …, ``max_ms`` and ``n``; null for what is not known."""

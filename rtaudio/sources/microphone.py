@@ -89,6 +89,8 @@ class MicrophoneStats:
     """How often the sound system said that it had lost something."""
     restarts: int = 0
     """How often the capture was replaced."""
+    held: int = 0
+    """Blocks of this capture that were held back, until it was known whether samples were lost."""
     drift_ppm: float | None = None
     """How much faster the device's clock is than its rate promises; None until it is known."""
     drift_uncertainty_ppm: float | None = None
@@ -331,6 +333,7 @@ class Microphone:
             **lost,
             overflows=overflows + stream.overflows,
             restarts=self._restarts,
+            held=stream.timeline.held,
             drift_ppm=drift[0],
             drift_uncertainty_ppm=drift[1],
             drift_over_s=drift[2],

@@ -113,12 +113,15 @@ class Timeline:
     def __init__(self, sr: int, settle: bool = False) -> None:
         self.host = 0
         """How many samples the host lost so far."""
+        self.held = 0
+        """How many blocks were held back, until it was known whether samples were lost."""
         self.adc = False
         """Whether the device's own clock is used."""
         self.drift: Drift | None = None
         """How far the device's rate is from the promised one; None while that is not known."""
         self._placed: deque[Placed] = deque()
         self._held: list[tuple[Record, float]] = []  # with how late it is
+        self._held_before = 0  # the records up to this one are counted
         self._settling = settle
         self._nominal = 1e9 / sr
         self._step = self._nominal  # ns from one sample to the next, as measured
@@ -172,12 +175,18 @@ class Timeline:
         self._largest = max(self._largest, record.length)
         late = record.clock_ns - self.time_of(record.first + record.length + self.host)
         if self._held:
-            self._held.append((record, late))
+            self._hold(record, late)
             self._decide()
         elif self._settling or late > self._tolerated(record):
-            self._held.append((record, late))
+            self._hold(record, late)
         else:
             self._accept(record)
+
+    def _hold(self, record: Record, late: float) -> None:
+        self._held.append((record, late))
+        if record.number >= self._held_before:
+            self._held_before = record.number + 1
+            self.held += 1
 
     def _tolerated(self, record: Record) -> float:
         """How late a record may be that nothing was lost before."""

@@ -201,7 +201,9 @@ def draw_delays(stages: dict[str, Delay], title: str, out: Path) -> None:
     axis = figure.subplots()
     for at, (name, delay) in enumerate(reversed(stages.items())):
         edges, counts = delay.histogram()
-        axis.stairs(at + 0.8 * counts / max(1, counts.max()), edges, baseline=at, fill=True)
+        axis.stairs(
+            at + 0.8 * counts / max(1, counts.max()), edges, baseline=at, fill=True, color="C0"
+        )
         axis.axhline(at, color="0.6", lw=0.5)
         marks = {"p50": delay.p50_ms, "p99": delay.p99_ms, "max": delay.max_ms}
         known = {mark: ms for mark, ms in marks.items() if ms == ms}

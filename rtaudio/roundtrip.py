@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.signal import oaconvolve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -172,6 +171,8 @@ def likeness(heard: NDArray[np.float32], sweep: Floats) -> Floats:
 
     -1 … 1; 0 where there is silence.
     """
+    from scipy.signal import oaconvolve  # which takes longer to load than a run to begin
+
     n = len(sweep)
     if len(heard) < n:
         return np.zeros(0)

@@ -105,7 +105,6 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def _check(args: argparse.Namespace) -> None:
     """Raise `UsageError` for options that do not go together."""
-    from rtaudio.figures import PICTURE_SUFFIXES
     from rtaudio.latency import LOADS
 
     if args.top_db is not None:
@@ -128,6 +127,8 @@ def _check(args: argparse.Namespace) -> None:
     if args.max_p99_ms is not None and not args.max_p99_ms > 0:
         raise UsageError(f"--max-p99-ms {args.max_p99_ms:g} is not above 0")
     if args.plot is not None:
+        from rtaudio.figures import PICTURE_SUFFIXES
+
         path = Path(args.plot)
         if path.suffix not in PICTURE_SUFFIXES:
             raise UsageError(f"--plot {path}: not one of {', '.join(PICTURE_SUFFIXES)}")

@@ -28,6 +28,11 @@ STAGES = {
 }
 
 
+OF_BLOCKS = ("adc_to_callback", "callback_jitter", "callback_to_read")
+OF_ROWS = ("read_to_frame", "callback_to_frame", "captured_to_frame")
+UNKNOWN = (math.nan, math.nan, math.nan)
+
+
 @dataclass(frozen=True)
 class LiveStats:
     """The books of a live run. Samples at the source's rate, of each channel.
@@ -78,8 +83,9 @@ class Books:
         self.frames = 0
         self.age_ms = math.nan
         self._read = self._called = math.nan  # the newest block's
-        self._blocks = Delays("adc_to_callback", "callback_jitter", "callback_to_read")
-        self._frames = Delays("read_to_frame", "callback_to_frame", "captured_to_frame")
+        self._block = UNKNOWN  # its delays, until they are counted with those of its rows
+        self._over = False
+        self._delays = Delays(*OF_BLOCKS, *OF_ROWS)
 
     def block(self, block: Block, adc: bool) -> None:
         """Count a block, just read; ``adc``: `Block.captured` is by the device's own clock."""
@@ -90,6 +96,7 @@ class Books:
             for gap in block.gaps:
                 self.lost[gap.cause] += gap.length
             self.lost["host"] += block.lost - sum(gap.length for gap in block.gaps)
+        self._count_block()
         self._read = read = time.perf_counter()
         if not samples:
             return
@@ -97,7 +104,7 @@ class Books:
         length_s = samples / self.sr
         jitter = abs(called - before - length_s - block.lost / self.sr)
         capture = called - block.captured - length_s if adc else math.nan
-        self._blocks.add(read, capture, jitter, read - called)
+        self._block = capture, jitter, read - called
 
     def rows(self, frames: Frames) -> float:
         """Count rows, just completed by the newest block; returns when that was, in s."""
@@ -106,9 +113,24 @@ class Books:
         age = now - frames.captured.item(-1)
         if age == age:
             self.age_ms = 1e3 * age
-        self._frames.add(now, now - self._read, now - self._called, age)
+        if not self._over:
+            capture, jitter, read = self._block
+            called = self._called
+            self._delays.add(now, capture, jitter, read, now - self._read, now - called, age)
+            self._block = UNKNOWN
         return now
+
+    def end(self) -> None:
+        """What is completed from now on was waiting for the end, and for nothing else."""
+        self._count_block()
+        self._over = True
+
+    def _count_block(self) -> None:
+        """Count the newest block's delays, where it completed no row."""
+        if self._block is not UNKNOWN:
+            self._delays.add(self._read, *self._block, *UNKNOWN)
+            self._block = UNKNOWN
 
     def stages(self) -> dict[str, Delay]:
         """The delays that were measured here. May be called by any thread."""
-        return {**self._blocks.read(), **self._frames.read()}
+        return self._delays.read()

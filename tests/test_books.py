@@ -11,7 +11,7 @@ from command import COMMAND
 
 import rtaudio
 from rtaudio.books import STAGES, Books
-from rtaudio.capture.fake import Script
+from rtaudio.capture.fake import Fault, Script
 from rtaudio.capture.process import ProcessHost
 from rtaudio.consumers.delays import PERCENTILES, Delays
 from rtaudio.sources.block import Block
@@ -67,6 +67,16 @@ def test_without_a_time_of_the_device_nothing_is_told_of_it():
     assert run.stats.stages["callback_to_frame"].n > 300
 
 
+def test_a_clock_that_jumps_or_runs_backwards_makes_nobody_late():
+    faults = (Fault(1.2, "clock_jump", seconds=5), Fault(1.5, "adc_back", seconds=0.3))
+    with rtaudio.live(fake(faults=faults), SMALL, consumers=[lambda f: None], duration_s=3) as run:
+        run.wait()
+    stages = run.stats.stages
+    assert stages["adc_to_callback"].n > 300
+    for name in ("adc_to_callback", "callback_to_frame", "captured_to_frame"):
+        assert stages[name].max_ms < 300
+
+
 def test_a_recording_at_its_pace_is_measured_from_when_a_callback_would_have_come():
     source = rtaudio.SignalSource("noise", realtime=True, duration_s=1)
     with rtaudio.live(source, SMALL, consumers=[lambda frames: None]) as run:
@@ -103,6 +113,7 @@ def test_jitter_is_how_far_callbacks_are_from_their_pace():
         position += lost
         books.block(Block(samples, position, lost, called - 0.01, (), called), adc=True)
         position += 10
+    books.end()
     jitter = books.stages()["callback_jitter"]
     assert jitter.n == 3
     assert jitter.max_ms == pytest.approx(2)  # 12 ms; then 8; then 61 with 50 lost

@@ -13,6 +13,8 @@ process. With ``reassoc`` and ``contract`` the process that compiled and those t
 compiled code differed in the last bits, since LLVM optimizes each copy of an inlined function
 anew. Strictness costs a sixth of the Fourier transform; loops over independent elements are
 vectorized all the same, and long sums are written as such (`_levels`).
+
+What counts the delays of a live run (`consumers.delays`) is here, too, since it is compiled.
 """
 
 from __future__ import annotations
@@ -347,3 +349,25 @@ def rows_releasing_gil(
 ):
     """As `rows_holding_gil`, letting other threads run meanwhile: for recordings."""
     _rows(samples, at, n_rows, hop, first, capture_shift, constants, tables, scratch, out)
+
+
+# --- delays ---------------------------------------------------------------------------------
+
+
+@_compiled()
+def count_delays(values, n, least, per_octave, counts, most):
+    """Count the first ``n`` of ``values``, one a column in turn, into ``counts``.
+
+    A bucket of ``counts`` (columns, buckets) is the ``per_octave``-th part of one, the second is
+    the first above ``least``, and the first is for NaN. ``most`` (2, columns): the largest value
+    so far, in either row.
+    """
+    columns, buckets = counts.shape
+    for i in range(n):
+        value, column, bucket = values[i], i % columns, 0
+        if value == value:
+            octaves = math.log2(max(value, least) / least)
+            bucket = int(min(1 + per_octave * octaves, buckets - 1.0))
+            for row in range(2):
+                most[row, column] = max(most[row, column], value)
+        counts[column, bucket] += 1

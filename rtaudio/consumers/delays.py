@@ -1,19 +1,21 @@
 """Delays as they are measured: each value counted into a histogram, in constant memory.
 
-The buckets are logarithmic, 48 to an octave from 1 µs on, so that any percentile is within 0.8 %
+The buckets are logarithmic, 36 to an octave from 1 µs on, so that any percentile is within 1 %
 of that of the values themselves, whether of ten seconds or of a week; the largest value is exact.
-One thread writes; what it publishes is never changed again, so that any other may read it.
+One thread writes, and never waits; any other reads.
 """
 
 from __future__ import annotations
 
 import math
+import struct
 from collections import deque
 from functools import cached_property
-from struct import Struct
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+
+from rtaudio.analysis.kernel import count_delays
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,10 +23,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LEAST_S = 1e-6  # what is shorter counts as this
-PER_OCTAVE = 48
+PER_OCTAVE = 36
 BUCKETS = 1 + 27 * PER_OCTAVE  # the first for what is not known; up to 134 s
 RECENT_S = 10
-FOLD = 64  # values of a column that are counted at once, at the latest after a second
+PENDING_ROWS = 80  # counted at once, at the latest after a second
 #: The percentiles that are told, and how they are called.
 PERCENTILES = {"p50_ms": 50.0, "p95_ms": 95.0, "p99_ms": 99.0, "p999_ms": 99.9}
 
@@ -32,7 +34,7 @@ PERCENTILES = {"p50_ms": 50.0, "p95_ms": 95.0, "p99_ms": 99.0, "p999_ms": 99.9}
 class Delay:
     """How long something took: percentiles, the maximum and how often it was measured.
 
-    Percentiles are numpy's (linear interpolation), within 0.8 % of those of the values. One that
+    Percentiles are numpy's (linear interpolation), within 1 % of those of the values. One that
     has not a single value beyond it is NaN: p99 takes 100 values, p99.9 takes 1,000.
     """
 
@@ -137,98 +139,86 @@ def middles() -> list[float]:
     return _middles
 
 
-class _Counted(NamedTuple):
-    """What was counted by a certain time. Never changed."""
+class _Second(NamedTuple):
+    """What was counted by the end of a second. Never changed."""
 
-    rows: int
-    """How many rows of values are in it."""
     at: float
     counts: NDArray[np.int64]
     """(columns, BUCKETS)."""
     most: NDArray[np.float64]
-    """(columns,): the largest value so far."""
-    most_since: NDArray[np.float64]
-    """(columns,): the largest of the second that the last value is in."""
+    """(columns,): the largest value of that second."""
 
 
 class Delays:
     """Measures several delays at once: a column each.
 
-    Called by one thread: `add`. Any thread: `read`.
+    Called by one thread: `add`. Any thread: `read`, which reads again where the one wrote.
     """
 
     def __init__(self, *names: str) -> None:
         self.names = names
         columns = len(names)
-        self._row = Struct(f"<{columns}d")
-        self._pack = self._row.pack_into
-        self._buffer = np.full((4 * FOLD, columns), np.nan)  # the newest rows
-        self._bytes = self._buffer.data.cast("B")
-        self._written = 0
-        self._fold_at = FOLD
-        self._fold_after = -math.inf
-        nothing = np.zeros((columns, BUCKETS), np.int64), np.zeros(columns), np.zeros(columns)
-        self._counted = _Counted(0, 0.0, *nothing)
-        self._seconds: deque[_Counted] = deque(maxlen=RECENT_S + 2)  # one for the end of each
+        self._pack = struct.Struct(f"{columns}d").pack_into
+        self._row_bytes = 8 * columns
+        self._pending = np.zeros(PENDING_ROWS * columns)  # a value a column in turn
+        self._buffer = self._pending.data
+        self._pending_bytes = 0
+        self._folds = 0  # odd while the pending are being counted
+        self._counts = np.zeros((columns, BUCKETS), np.int64)
+        self._most = np.zeros((2, columns))  # the largest of all; of this second
+        self._at, self._fold_after = 0.0, -math.inf
+        self._seconds: deque[_Second] = deque(maxlen=RECENT_S + 2)
+        _count(self._pending, 0, self._counts, self._most)  # compiles it, or loads it
 
     def add(self, at: float, *values: float) -> None:
         """Take one value a column, in s, measured ``at``; NaN is one that is not known.
 
-        Called by the one thread that measures. Allocates no array but once in 64 calls; never
-        waits, never raises.
+        Called by the one thread that measures. Allocates an array once a second; never waits.
         """
-        written = self._written
-        self._pack(self._bytes, written % (4 * FOLD) * self._row.size, *values)
-        self._written = written = written + 1
-        if written >= self._fold_at or at >= self._fold_after:
+        end = self._pending_bytes
+        self._pack(self._buffer, end, *values)
+        self._pending_bytes = end = end + self._row_bytes
+        if at >= self._fold_after or end == self._buffer.nbytes:
             self._fold(at)
 
     def _fold(self, at: float) -> None:
-        before = self._counted
+        self._folds += 1
+        _count(self._pending, self._pending_bytes, self._counts, self._most)
+        self._pending_bytes = 0
+        self._at = at
         if at >= self._fold_after:  # a second has passed: keep what was counted by its end
-            self._seconds.append(before)
-            before = before._replace(most_since=np.zeros(len(self.names)))
+            self._seconds.append(_Second(at, _copy(self._counts), _copy(self._most[1])))
+            self._most[1] = 0
             self._fold_after = at + 1.0
-        self._counted = self._with_rows(before, self._written, at)
-        self._fold_at = self._written + FOLD
-
-    def _with_rows(self, counted: _Counted, stop: int, at: float) -> _Counted:
-        """With the rows up to ``stop``, of which there are `FOLD` at most."""
-        rows = np.arange(counted.rows, stop) % len(self._buffer)
-        values = self._buffer[rows]
-        if not len(values):
-            return counted
-        newest = np.fmax.reduce(values, axis=0)
-        return _Counted(
-            stop,
-            at,
-            counted.counts + _histogram(values),
-            np.fmax(counted.most, newest),
-            np.fmax(counted.most_since, newest),
-        )
+        self._folds += 1
 
     def read(self) -> dict[str, Delay]:
         """The delays so far, by their names. May be called by any thread."""
-        counted, seconds = self._counted, list(self._seconds)
-        now = self._with_rows(counted, max(self._written, counted.rows), counted.at)
-        old = [second for second in seconds if second.at <= now.at - RECENT_S]
-        counts = now.counts - (old[-1].counts if old else 0)
-        since = [second.most_since for second in seconds[len(old) :]]
-        most = np.fmax.reduce([now.most_since, *since], axis=0)
+        while True:
+            folds = self._folds
+            at, pending_bytes, seconds = self._at, self._pending_bytes, list(self._seconds)
+            counts, most, pending = _copy(self._counts), _copy(self._most), _copy(self._pending)
+            if folds == self._folds and folds % 2 == 0:
+                break
+        _count(pending, pending_bytes, counts, most)
+        old = [second for second in seconds if second.at <= at - RECENT_S]
+        recent = counts - (old[-1].counts if old else 0)
+        recent_most = np.max([most[1], *(second.most for second in seconds[len(old) :])], axis=0)
         return {
-            name: Delay(now.counts[i], float(now.most[i]), Delay(counts[i], float(most[i])))
+            name: Delay(counts[i], float(most[0, i]), Delay(recent[i], float(recent_most[i])))
             for i, name in enumerate(self.names)
         }
 
 
-def _histogram(values: NDArray[np.float64]) -> NDArray[np.int64]:
-    """(columns, BUCKETS): how many of the values (rows, columns) are in each bucket."""
-    columns = values.shape[1]
-    buckets = np.maximum(values, LEAST_S)
-    buckets /= LEAST_S
-    np.log2(buckets, out=buckets)
-    buckets *= PER_OCTAVE
-    np.minimum(buckets, BUCKETS - 2, out=buckets)
-    np.fmax(buckets, -1.0, out=buckets)  # what is not known
-    index = np.floor(buckets).astype(np.int64) + 1 + BUCKETS * np.arange(columns)
-    return np.bincount(index.ravel(), minlength=columns * BUCKETS).reshape(columns, BUCKETS)
+def _count(
+    pending: NDArray[np.float64],
+    pending_bytes: int,
+    counts: NDArray[np.int64],
+    most: NDArray[np.float64],
+) -> None:
+    count_delays(pending, pending_bytes // 8, LEAST_S, PER_OCTAVE, counts, most)
+
+
+def _copy(array: NDArray[Any]) -> NDArray[Any]:
+    """As ``array.copy()``, without letting go of the GIL."""
+    return np.frombuffer(bytearray(array.data), array.dtype).reshape(array.shape)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import math
-import sys
 import threading
 import time
 from collections import deque
@@ -26,6 +25,7 @@ from rtaudio.consumers.delays import Delay, Delays
 from rtaudio.consumers.latest import Latest
 from rtaudio.consumers.worker import BoundedQueue, Worker
 from rtaudio.recordings import for_rate
+from rtaudio.scheduling import be_urgent, fast_switching
 from rtaudio.sources import open_source
 from rtaudio.sources.block import CAUSES, Block, SourceError
 from rtaudio.sources.microphone import Microphone
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from rtaudio.sources.block import Source
 
 QUEUE_S = 10.0  # what a consumer's queue holds
-SWITCH_INTERVAL_S = 0.0005  # how long a busy thread may keep the others waiting for the GIL
 NO_LIMIT = 1 << 62
+OVERLOADED_MS = 1000.0
 STOP_S = 1.0  # how long a source may take to hand over its next block when it is told to stop
 
 
@@ -91,7 +91,7 @@ class Live:
         self._beyond = 0  # samples that came after the end that was asked for
         self._invalid = self._skipped = 0  # of analyzers and queues that are no more
         self._on_screen = Delays("frame_to_screen", "captured_to_screen")
-        self._opened = False
+        self._opened = self._urgent = False
 
     # --- life cycle ---------------------------------------------------------------------------
 
@@ -206,7 +206,7 @@ class Live:
             self.workers or self.history
         ):  # somebody will iterate: nothing is to be missed until then
             self._rows = self._rows_queue()
-        _fast_switching(True)
+        fast_switching(True)
         for worker in self.workers:
             worker.start()
         self._thread.start()
@@ -393,6 +393,7 @@ class Live:
 
     def _run(self) -> None:
         try:
+            self._urgent = isinstance(self.source, Microphone) and be_urgent(True)
             for block in self.source:
                 with self._turn:
                     if self._ended:  # left behind, but not what it holds
@@ -433,6 +434,8 @@ class Live:
         self._unknown = 0
         for frames in self._analyzer.feed(block.samples, lost, block.captured):
             self._hand_out(frames)
+        if self._urgent and self._books.age_ms > OVERLOADED_MS:
+            self._urgent = be_urgent(False)  # it can't keep up, and others want to run, too
 
     def _turn_to(self, position: int, settings: Settings, history: History | None) -> None:
         """Analyze by other settings from the sample ``position`` on."""
@@ -463,6 +466,7 @@ class Live:
         if self._ended:
             return
         self._ended = True
+        self._books.end()
         try:
             if threading.current_thread() is self._thread or not self._begun:
                 self.source.__exit__(None, None, None)  # ends a microphone's books
@@ -473,7 +477,7 @@ class Live:
             for queue in self._queues():
                 queue.close()
             if self._begun:
-                _fast_switching(False)
+                fast_switching(False)
 
 
 def _dropped(block: Block) -> int:
@@ -481,20 +485,6 @@ def _dropped(block: Block) -> int:
 
 
 _logger = logging.getLogger("rtaudio")
-_lock = threading.Lock()
-_fast: list[float] = []  # the switch interval that each live run found
-
-
-def _fast_switching(on: bool) -> None:
-    """Let threads wait less for the GIL while a live run lasts, and as before after the last."""
-    with _lock:
-        if on:
-            _fast.append(sys.getswitchinterval())
-            sys.setswitchinterval(min(_fast[0], SWITCH_INTERVAL_S))
-        elif _fast:
-            found = _fast.pop()
-            if not _fast:
-                sys.setswitchinterval(found)
 
 
 def _compile() -> None:

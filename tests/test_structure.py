@@ -29,6 +29,7 @@ ROOMS = {
     "rtaudio.pipeline": {
         *("numpy", "rtaudio", "rtaudio.analysis", "rtaudio.sources", "rtaudio.consumers"),
         *("rtaudio.consumers.history", "rtaudio.recordings", "rtaudio.books"),
+        "rtaudio.scheduling",
     },
     "rtaudio.books": {"rtaudio.analysis", "rtaudio.sources", "rtaudio.consumers"},
     "rtaudio.figures": {

@@ -242,11 +242,13 @@ class Timeline:
             self._find_loss(lates)
 
     def _are_flat(self, lates: list[float]) -> bool:
-        """Whether the held blocks are late at once and by the same: chance does not do that."""
-        if self._settling or len(lates) < FLAT_BLOCKS:
+        """Whether the blocks were late at once, and then by the same: chance does not do that."""
+        since = self._held[-1][0].clock_ns - FLAT_NS
+        recent = [late for record, late in self._held if record.clock_ns >= since]
+        if self._settling or len(recent) < FLAT_BLOCKS:
             return False
-        least, most = min(lates), max(lates)
-        return most - least < least / 4 and lates[0] - self._last_late > 0.7 * least
+        least = min(lates)
+        return max(recent) - least < least / 4 and lates[0] - self._last_late > 0.7 * least
 
     def _find_loss(self, lates: list[float]) -> None:
         """Put what was lost before the held blocks, or what part of them was late by chance."""

@@ -1,10 +1,10 @@
 """What a busy Python process loses: `python -m benchmarks.capture_loss [--json] [--seconds 60]`.
 
-JACK's dummy driver in real time, which waits for nobody, 128 samples a period; a player of an exact
-counter is what is heard, so that each lost sample is seen. Beside one spinning Python thread, with
-the GIL held for 2 s twice, rtaudio and rtmixer (whose callback is C) listen in turn, each in a
-process of its own; and once a Python callback in the busy process. Needs Linux, jackd2 and the
-extras `bench` and `test`.
+JACK's dummy driver in real time, which waits for nobody, at periods of 64 to 512 samples; a player
+of an exact counter is what is heard, so that each lost sample is seen. Beside one spinning Python
+thread, with the GIL held for 2 s twice, rtaudio, a Python callback in the busy process itself and
+rtmixer (whose callback is C) listen in turn, each in a process of its own. Needs Linux, jackd2 and
+the extras `bench` and `test`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 DEVICE = "system, JACK Audio Connection Kit"
-SR, PERIOD = 48000, 128
+SR, PERIODS = 48000, (64, 128, 256, 512)
 HOLD_S = 2.0
 COUNTS = 1 << 24
 
@@ -62,7 +62,7 @@ def count_losses(samples: NDArray[np.float32]) -> dict[str, int]:
     }
 
 
-def by_rtaudio(seconds: float) -> dict[str, Any]:
+def by_rtaudio(seconds: float, period: int) -> dict[str, Any]:
     """What the counter tells, and what rtaudio tells."""
     blocks: list[NDArray[np.float32]] = []
     holds = [seconds / 3, 2 * seconds / 3]
@@ -72,7 +72,7 @@ def by_rtaudio(seconds: float) -> dict[str, Any]:
             holds.pop(0)
             hold_gil()
 
-    mic = rtaudio.Microphone(DEVICE, channels=1, blocksize=PERIOD)
+    mic = rtaudio.Microphone(DEVICE, channels=1, blocksize=period)
     said: list[str] = []
     run = rtaudio.live(mic, consumers=[hog], duration_s=seconds, tell=said.append)
     run.attach_blocks("counting", lambda block: blocks.append(block.samples[:, 0]))
@@ -85,11 +85,11 @@ def by_rtaudio(seconds: float) -> dict[str, Any]:
     return count_losses(np.concatenate(blocks)) | told
 
 
-def by_rtmixer(seconds: float) -> dict[str, Any]:
+def by_rtmixer(seconds: float, period: int) -> dict[str, Any]:
     """What the counter tells of a C callback that writes into a ring which holds it all."""
     rtmixer = importlib.import_module("rtmixer")
     ring = rtmixer.RingBuffer(4, 1 << int(np.ceil(np.log2((seconds + 20) * SR))))
-    recorder = rtmixer.Recorder(device=DEVICE, channels=1, blocksize=PERIOD, samplerate=SR)
+    recorder = rtmixer.Recorder(device=DEVICE, channels=1, blocksize=period, samplerate=SR)
     with recorder, spinning():
         recorder.record_ringbuffer(ring)
         be_busy(seconds)
@@ -97,14 +97,14 @@ def by_rtmixer(seconds: float) -> dict[str, Any]:
     return count_losses(heard)
 
 
-def by_sounddevice(seconds: float) -> dict[str, Any]:
+def by_sounddevice(seconds: float, period: int) -> dict[str, Any]:
     """What the counter tells of a Python callback in the busy process itself."""
     sounddevice = importlib.import_module("sounddevice")
     blocks: list[NDArray[np.float32]] = []
     stream = sounddevice.InputStream(
         device=DEVICE,
         channels=1,
-        blocksize=PERIOD,
+        blocksize=period,
         samplerate=SR,
         callback=lambda samples, *about: blocks.append(samples[:, 0].copy()),
     )
@@ -118,15 +118,13 @@ CONTENDERS = {
     "rtmixer": by_rtmixer,
     "sounddevice, callback in the busy process": by_sounddevice,
 }
-ONCE = tuple(CONTENDERS)[2:]  # shows that losses are seen
 
 
-def in_a_process(name: str, jack: Any, player: str, seconds: float) -> dict[str, Any]:
+def in_a_process(name: str, period: int, jack: Any, player: str, seconds: float) -> dict[str, Any]:
     """One run, connected to the counter."""
     command = [sys.executable, "-m", "benchmarks.capture_loss", "--one", name]
-    with subprocess.Popen(
-        [*command, "--seconds", str(seconds)], env=jack.env, stdout=subprocess.PIPE
-    ) as process:
+    command += ["--seconds", str(seconds), "--periods", str(period)]
+    with subprocess.Popen(command, env=jack.env, stdout=subprocess.PIPE) as process:
         try:
             jack.play_into(player, jack.input_port(30))
             out, _ = process.communicate(timeout=seconds + 60)
@@ -139,53 +137,54 @@ def in_a_process(name: str, jack: Any, player: str, seconds: float) -> dict[str,
     return dict(json.loads(out.splitlines()[-1]))
 
 
-def table(runs: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    rows = []
-    for name, found in runs.items():
-        percents = [100 * run["lost"] / (run["lost"] + run["heard"]) for run in found]
-        row = {
-            "contender": name,
-            "runs": len(found),
-            "lost %, median": statistics.median(percents),
-            "least": min(percents),
-            "most": max(percents),
-            "samples heard": sum(run["heard"] for run in found),
-            "lost": sum(run["lost"] for run in found),
-            "heard twice": sum(run["again"] for run in found),
+def row(period: int, name: str, found: list[dict[str, Any]]) -> dict[str, Any]:
+    percents = [100 * run["lost"] / (run["lost"] + run["heard"]) for run in found]
+    figures = {
+        "period": period,
+        "contender": name,
+        "runs": len(found),
+        "lost %, median": statistics.median(percents),
+        "least": min(percents),
+        "most": max(percents),
+        "samples heard": sum(run["heard"] for run in found),
+        "lost": sum(run["lost"] for run in found),
+        "heard twice": sum(run["again"] for run in found),
+    }
+    if name == "rtaudio":
+        figures |= {
+            "told as the host's": sum(run["told"] for run in found),
+            "dropped by us": sum(run["dropped"] for run in found),
+            "outage": sum(run["outage"] for run in found),
         }
-        if name == "rtaudio":
-            row |= {
-                "told as the host's": sum(run["told"] for run in found),
-                "dropped by us": sum(run["dropped"] for run in found),
-                "outage": sum(run["outage"] for run in found),
-            }
-        rows.append(row)
-    return rows
+    return figures
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--runs", type=int, default=5, help="of each, in turn")
+    parser.add_argument("--runs", type=int, default=1, help="of each, in turn")
+    parser.add_argument("--periods", type=int, nargs="+", default=list(PERIODS))
     parser.add_argument("--one", choices=CONTENDERS, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
-        print(json.dumps(CONTENDERS[args.one](args.seconds)), flush=True)
+        print(json.dumps(CONTENDERS[args.one](args.seconds, args.periods[0])), flush=True)
         os._exit(0)
     servers = from_tests("servers")
-    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in CONTENDERS}
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        servers.Jack(folder, PERIOD, SR, sync=False) as jack,
-        servers.jack_counter(jack) as player,
-    ):
-        for number in range(args.runs):
-            for name, found in runs.items():
-                if number == 0 or name not in ONCE:
-                    found.append(in_a_process(name, jack, player, args.seconds))
-    title = f"{args.seconds:g} s of JACK at {PERIOD} samples, a spinning thread, the GIL held twice"
-    show(title, table(runs), args.json)
+    rows = []
+    for period in args.periods:
+        runs: dict[str, list[dict[str, Any]]] = {name: [] for name in CONTENDERS}
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            servers.Jack(folder, period, SR, sync=False) as jack,
+            servers.jack_counter(jack) as player,
+        ):
+            for _ in range(args.runs):
+                for name, found in runs.items():
+                    found.append(in_a_process(name, period, jack, player, args.seconds))
+        rows += [row(period, name, found) for name, found in runs.items()]
+    title = f"{args.seconds:g} s of JACK, a spinning thread, the GIL held twice"
+    show(title, rows, args.json)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import threading
 import time
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from servers import (
     Pulse,
     alsa_file,
     counter_errors,
+    end,
     jack_counter,
     private_env,
     wait_for,
@@ -75,6 +77,18 @@ class Listener:
             assert stats.delivered == stats.processed + stats.dropped
             assert stats.processed == self.kept
             assert stats.lost == sum(gap.length for gap in self.gaps)
+
+
+@contextmanager
+def running(command, **options):
+    """A program whose words are read; it is ended where the test fails."""
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+    )
+    try:
+        yield process
+    finally:
+        end(process)
 
 
 # --- JACK -------------------------------------------------------------------------------------
@@ -146,17 +160,13 @@ def test_jack_stopped_and_continued(tmp_path, use):
 
 @pytest.mark.parametrize(("stop", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
 def test_a_run_is_ended_while_the_server_is_dead(tmp_path, stop, status):
-    with Jack(tmp_path) as jack:
-        live = subprocess.Popen(
-            [*COMMAND, *"live --headless --json --record take.wav".split()],
-            cwd=tmp_path,
-            env=jack.env,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(50):
-            assert json.loads(live.stdout.readline())["lost"] == 0
+    command = [*COMMAND, *"live --headless --json --record take.wav".split()]
+    with (
+        Jack(tmp_path) as jack,
+        running(command, cwd=tmp_path, env=jack.env) as live,
+    ):
+        times = [json.loads(live.stdout.readline())["time"] for _ in range(50)]
+        assert times == sorted(times)
         jack.kill()
         assert any("is lost" in line for line in live.stderr)
         live.send_signal(stop)

@@ -13,6 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
+from rtaudio.analysis.analyzer import load_kernels
 from rtaudio.consumers.writers import CsvWriter, Writer, open_writer
 from rtaudio.recordings import Summary, analyze_recording
 from rtaudio.sources import open_source
@@ -140,6 +141,7 @@ def _begin_worker(shared: SynchronizedArray[float]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is the parent's
     signal.signal(signal.SIGTERM, _stop)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    load_kernels(release_gil=True)  # not in a job: what `_stop` raises is lost where LLVM calls
 
 
 def _end_with_parent() -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rtaudio.analysis.analyzer import Analyzer
+from rtaudio.analysis.analyzer import Analyzer, load_kernels
 from rtaudio.analysis.settings import Settings
 from rtaudio.books import STAGES, Books, LiveStats
 from rtaudio.consumers.delays import Delay, Delays
@@ -103,7 +103,7 @@ class Live:
             channel = self.settings.channel
             self.source.need_channels(1 if channel == "mix" else int(channel))
             self.source.tell = self.tell
-        _compile()  # before samples come in
+        load_kernels()  # before samples come in
         self.source.__enter__()
         self.started_utc = datetime.now(UTC)
         try:
@@ -485,11 +485,6 @@ def _dropped(block: Block) -> int:
 
 
 _logger = logging.getLogger("rtaudio")
-
-
-def _compile() -> None:
-    """Compile the analysis, or load it, before samples come in."""
-    Analyzer(Settings(sr=22050, n_fft=16, n_mels=1, n_mfcc=1))
 
 
 def live(

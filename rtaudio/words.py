@@ -81,36 +81,6 @@ class Words:
             )
         return True
 
-    def compile(self, live: bool = False) -> None:
-        """Load the compiled kernels; say so where they have to be compiled first."""
-        import numba.core.event as numba_event
-
-        from rtaudio.analysis.analyzer import Analyzer
-        from rtaudio.analysis.settings import Settings
-
-        words = self
-
-        class Listener(numba_event.Listener):
-            said = False
-
-            def on_start(self, event: object) -> None:  # noqa: ARG002
-                if not self.said:
-                    words.say("compiling the analysis for this machine, once: some seconds …")
-                self.said = True
-
-            def on_end(self, event: object) -> None:
-                pass
-
-        listener = Listener()
-        numba_event.register("numba:compile", listener)  # type: ignore[no-untyped-call]
-        try:
-            small = Settings(sr=22050, n_fft=16, n_mels=1, n_mfcc=1, quantize_bits=8)
-            Analyzer(small, release_gil=not live)
-            if listener.said:  # the other one too, so that it is said once
-                Analyzer(small, release_gil=live)
-        finally:
-            numba_event.unregister("numba:compile", listener)  # type: ignore[no-untyped-call]
-
     @contextlib.contextmanager
     def progress(
         self, files: Sequence[str], visible: bool = True

@@ -444,3 +444,20 @@ def test_the_first_run_says_that_it_compiles(here):
     assert said == [True, False]
     for name in ("mfcc", "power"):
         np.testing.assert_array_equal(bits[0][name], bits[1][name])
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+@pytest.mark.parametrize("after_s", [0, 2])
+def test_a_first_run_can_be_ended_while_it_compiles(here, number, status, after_s):
+    """Where LLVM is at work, what a handler raises would be printed, and forgotten."""
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(here / "cache")}
+    command = [*COMMAND, *"analyze song.wav -o out.npz".split()]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as running:
+        assert "compiling" in running.stderr.readline()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            running.wait(after_s)
+        running.send_signal(number)
+        assert running.wait(60) == status
+        (line,) = running.stderr.read().splitlines()
+    assert line.endswith("ed before anything was begun")
+    assert not (here / "out.npz").exists()

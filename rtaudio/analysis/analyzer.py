@@ -380,3 +380,9 @@ def _view(rows: Frames, count: int) -> Frames:
     for array in arrays:
         array.flags.writeable = False
     return Frames(0, *arrays)
+
+
+def load_kernels(release_gil: bool = False) -> None:
+    """Load what an `Analyzer` calls, or compile it, before there is anything to analyze."""
+    small = Settings(sr=22050, n_fft=16, n_mels=1, n_mfcc=1, quantize_bits=8)
+    Analyzer(small, release_gil=release_gil)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rtaudio.cli import DONE, UNREADABLE
+from rtaudio.cli.kernels import load_kernels
 from rtaudio.cli.options import (
     UsageError,
     add_settings,
@@ -55,7 +56,7 @@ def main(argv: Sequence[str]) -> int:
         keep_recordings(args.files, out)
     jobs = _jobs(args, settings, outs)
     words = Words(args.quiet)
-    words.compile()
+    load_kernels(words)
     with _making_folder(args.out, outs):
         if args.jobs > 1 and len(jobs) > 1 and outs[0] is not None:
             outcomes = _do_all(jobs, args.jobs, words)

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from rtaudio.cli import DONE, live
+from rtaudio.cli.kernels import load_kernels
 from rtaudio.cli.options import UsageError, add_settings, new_parser, settings_of
 from rtaudio.cli.window import Screen, add_look, look_of
 from rtaudio.words import Words
@@ -36,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
         raise UsageError("--top-db needs to know the end: rtaudio plot demo: --top-db DB")
     args = argparse.Namespace(**{**vars(live.parse(["demo:"])), **vars(wanted)})
     settings, look, words = settings_of(args), look_of(args), Words(args.quiet)
-    words.compile(live=True)
+    load_kernels(words, live=True)
     screen = None if args.headless else _window(args, look, words)
     if screen is None:
         args.headless = True

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rtaudio.cli import CHECK_FAILED, DONE, INTERRUPTED, UNREADABLE, Terminated
+from rtaudio.cli.kernels import load_kernels
 from rtaudio.cli.meter import meter, say_priority, title
 from rtaudio.cli.options import (
     UsageError,
@@ -45,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
     """Measure the delays of the live chain."""
     args = _parse(argv)
     settings, words = settings_of(args), Words(args.quiet)
-    words.compile(live=True)
+    load_kernels(words, live=True)
     from rtaudio.latency import Drawing
     from rtaudio.pipeline import Live
     from rtaudio.sources.block import SourceError

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rtaudio.cli import DONE, INTERRUPTED, UNREADABLE, Terminated, drop_stdout
+from rtaudio.cli.kernels import load_kernels
 from rtaudio.cli.meter import books, meter, say_priority, sum_up, title
 from rtaudio.cli.options import (
     UsageError,
@@ -48,7 +49,7 @@ def main(argv: Sequence[str]) -> int:
     """Analyze sound as it comes, until it ends or Ctrl-C does."""
     args = parse(argv)
     settings, look, words = settings_of(args), look_of(args), Words(args.quiet)
-    words.compile(live=True)
+    load_kernels(words, live=True)
     return run(args, settings, look, words)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rtaudio.cli import DONE, UNREADABLE
+from rtaudio.cli.kernels import load_kernels
 from rtaudio.cli.options import (
     UsageError,
     add_settings,
@@ -47,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
     from rtaudio.sources import open_source
 
     words = Words(args.quiet)
-    words.compile()
+    load_kernels(words)
     summary = _picture(file, lambda: open_source(file), settings, out, args.top_db, words)
     if summary is None:
         return UNREADABLE

@@ -1,7 +1,9 @@
 """What measuring the delays costs: `python -m benchmarks.delay_cost [--json] [--hops 20000]`.
 
-The processing thread's work for blocks of one hop, with a consumer's queue, with and without its
-delays, in turn; and the accounting's calls alone. Bytes are what is kept, as tracemalloc sees it.
+The processing thread's work for blocks of one hop, with a consumer's queue: with all it measures;
+with its delays noted and not counted; and with neither, but for the counters of samples and rows.
+In turn, on the same objects, since another place in memory alone makes a hop some percent slower.
+Beside that the counting call alone. Bytes are what is kept, as tracemalloc sees it.
 """
 
 from __future__ import annotations
@@ -9,7 +11,8 @@ from __future__ import annotations
 import argparse
 import time
 import tracemalloc
-from typing import Any
+from types import MethodType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,28 +22,61 @@ from rtaudio.consumers.delays import RECENT_S, Delays
 from rtaudio.pipeline import Live
 from rtaudio.sources.block import Block
 
-SR, PIECE = 48000, 500
+if TYPE_CHECKING:
+    from rtaudio.analysis.frames import Frames
+    from rtaudio.books import Books
+
+SR, HOP, PIECE = 48000, 512, 500
+MEASURING = ("all", "not counted", "nothing")
+
+
+def count_block(books: Books, block: Block, adc: bool) -> None:  # noqa: ARG001
+    """`Books.block` without delays."""
+    samples = len(block)
+    books.position = block.first_sample + samples
+    books.processed += samples
+    assert not block.lost
+
+
+def count_rows(books: Books, frames: Frames) -> float:
+    """`Books.rows` without delays, but for the age, which overload is seen by."""
+    books.frames += len(frames)
+    now = time.perf_counter()
+    age = now - frames.captured.item(-1)
+    if age == age:
+        books.age_ms = 1e3 * age
+    return now
 
 
 class Chain:
     """A live run whose blocks come as fast as they are asked for, in this thread."""
 
-    def __init__(self, hop: int, measuring: bool) -> None:
-        noise = np.random.default_rng(0).normal(0, 0.1, (hop, 1)).astype(np.float32)
-        self._samples, self._hop = noise, hop
-        self._run = Live(ArraySource(noise, SR), Settings(hop_length=hop))
+    def __init__(self) -> None:
+        noise = np.random.default_rng(0).normal(0, 0.1, (HOP, 1)).astype(np.float32)
+        self._samples = noise
+        self._run = Live(ArraySource(noise, SR), Settings(hop_length=HOP))
         self._run.open()
         self._queue = self._run._rows_queue()
         self._at = 0
-        if not measuring:
-            self._run._books._delays.add = lambda *values: None  # type: ignore[method-assign]
+
+    def measure(self, what: str) -> None:
+        """One of `MEASURING` from now on."""
+        books = self._run._books
+        for owner, name in ((books, "block"), (books, "rows"), (books._delays, "add")):
+            vars(owner).pop(name, None)
+        if what != "all":
+            vars(books._delays)["add"] = lambda *values: None
+        if what == "nothing":
+            vars(books).update(block=MethodType(count_block, books))
+            vars(books).update(rows=MethodType(count_rows, books))
+        self.step()
 
     def step(self) -> None:
         """One block in, one row out."""
         now = time.perf_counter()
-        block = Block(self._samples, self._at, 0, now - self._hop / SR, (), now)
+        block = Block(self._samples, self._at, 0, now - HOP / SR, (), now)
         self._run._process(block)
-        self._at += self._hop
+        self._at += HOP
 
     def take(self) -> None:
         """What a consumer does, in a thread of its own: take the rows."""
@@ -48,52 +84,66 @@ class Chain:
             pass
 
 
-def accounting_us(count: int, hop: int) -> float:
-    """What `step` measures within a hop, alone."""
+def counting_us(count: int) -> float:
+    """The call that counts a hop's delays, alone."""
     delays = Delays(*"abcdef")
     begun = time.perf_counter()
     for number in range(count):
-        at = number * hop / SR
-        delays.add(at, 1e-3, 1e-4, 1e-4, 1e-4, 1e-4, 1e-3)
+        delays.add(number * HOP / SR, 1e-3, 1e-4, 1e-4, 1e-4, 1e-4, 1e-3)
     return 1e6 * (time.perf_counter() - begun) / count
 
 
-def back_to_back(chains: dict[str, Chain], hops: int) -> dict[str, list[float]]:
+def back_to_back(chain: Chain, hops: int) -> dict[str, list[float]]:
     """Us a hop, of pieces in turn."""
-    spent: dict[str, list[float]] = {name: [] for name in chains}
+    spent: dict[str, list[float]] = {what: [] for what in MEASURING}
     for _ in range(hops // PIECE):
-        for name, chain in chains.items():
+        for what in MEASURING:
+            chain.measure(what)
             begun = time.perf_counter()
             for _ in range(PIECE):
                 chain.step()
-            spent[name].append(1e6 * (time.perf_counter() - begun) / PIECE)
+            spent[what].append(1e6 * (time.perf_counter() - begun) / PIECE)
             chain.take()
     return spent
 
 
-def at_pace(chains: dict[str, Chain], hops: int) -> dict[str, list[float]]:
+def at_pace(chain: Chain, hops: int) -> dict[str, list[float]]:
     """Us of each hop, at 200 a second, in turns of alternating order: caches are cold."""
-    spent: dict[str, list[float]] = {name: [] for name in chains}
+    spent: dict[str, list[float]] = {what: [] for what in MEASURING}
     for number in range(hops // 10):
-        for name, chain in list(chains.items())[:: 1 if number % 2 else -1]:
+        for what in MEASURING[:: 1 if number % 2 else -1]:
+            chain.measure(what)
             time.sleep(0.005)
             begun = time.perf_counter()
             chain.step()
-            spent[name].append(1e6 * (time.perf_counter() - begun))
+            spent[what].append(1e6 * (time.perf_counter() - begun))
             chain.take()
     return spent
 
 
-def row(pace: str, spent: dict[str, list[float]], alone: float) -> dict[str, Any]:
-    medians = {name: float(np.median(times)) for name, times in spent.items()}
-    return {
-        "a hop of 512": pace,
-        "us, with its delays": medians["with"],
-        "without": medians["without"],
-        "ratio": medians["with"] / medians["without"],
-        "the calls alone, us": alone,
-        "of the hop, %": 100 * alone / medians["with"],
-    }
+def row(pace: str, spent: dict[str, list[float]]) -> dict[str, Any]:
+    """Medians, and medians of the ratios of neighbours in time."""
+    times = {what: np.array(found) for what, found in spent.items()}
+    figures: dict[str, Any] = {"a hop of 512": pace}
+    figures |= {f"us, {what}": float(np.median(found)) for what, found in times.items()}
+    for what in MEASURING[1:]:
+        figures[f"all / {what}"] = float(np.median(times["all"] / times[what]))
+    return figures
+
+
+def kept_bytes(chain: Chain, hops: int) -> int:
+    """What so many hops more leave in memory, once as many seconds are kept as ever."""
+    chain.measure("all")
+    tracemalloc.start()
+    full = time.perf_counter() + RECENT_S + 3
+    while time.perf_counter() < full:
+        chain.step()
+        chain.take()
+    before = tracemalloc.get_traced_memory()[0]
+    for _ in range(hops):
+        chain.step()
+        chain.take()
+    return tracemalloc.get_traced_memory()[0] - before
 
 
 def main() -> None:
@@ -101,23 +151,13 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--hops", type=int, default=40000)
     args = parser.parse_args()
-    chains = {"with": Chain(512, True), "without": Chain(512, False)}
-    alone = accounting_us(args.hops, 512)
+    chain = Chain()
     rows = [
-        row("back to back", back_to_back(chains, args.hops), alone),
-        row("at a pace", at_pace(chains, args.hops), alone),
+        row("back to back", back_to_back(chain, args.hops)),
+        row("at a pace", at_pace(chain, args.hops)),
     ]
-    tracemalloc.start()
-    chain = chains["with"]
-    full = time.perf_counter() + RECENT_S + 3  # until as many seconds are kept as ever
-    while time.perf_counter() < full:
-        chain.step()
-        chain.take()
-    before = tracemalloc.get_traced_memory()[0]
-    for _ in range(10 * PIECE):
-        chain.step()
-        chain.take()
-    rows[0]["bytes kept by 5,000 hops"] = tracemalloc.get_traced_memory()[0] - before
+    rows[0]["the call alone, us"] = counting_us(args.hops)
+    rows[0]["bytes kept by 5,000 hops"] = kept_bytes(chain, 5000)
     show("What measuring the delays costs the processing thread, n_fft 2048", rows, args.json)
 
 

@@ -38,7 +38,12 @@ if TYPE_CHECKING:
 ONSET_DB = (-20, -10, -3)
 LOUDEST_DBFS, SOFTEST_DBFS = -6.0, -80.0
 SWEEPS_S = 60.0  # sweeps are played for so long at most
-LOADS = ("none", "gil", "cpu", "render")
+LOADS = {
+    "none": "nothing",
+    "gil": "a busy Python thread",
+    "cpu": "busy processors",
+    "render": "the window",
+}
 
 
 # --- the algorithmic delay --------------------------------------------------------------------

@@ -206,17 +206,21 @@ def _realtime_granted():
 def jack_client(jack, script, *arguments):
     """A client of this folder, in a process of its own; yields the line it prints, as JSON has it.
 
-    It ends with the server.
+    It ends with the server. A busy jackd may refuse one at first.
     """
-    client = subprocess.Popen(
-        [sys.executable, Path(__file__).with_name(script), *arguments],
-        env=jack.env,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    try:
+    for _ in range(3):
+        client = subprocess.Popen(
+            [sys.executable, Path(__file__).with_name(script), *arguments],
+            env=jack.env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
         line = client.stdout.readline()
-        assert line, f"{script} did not start: its message is above"
+        if line:
+            break
+        end(client)
+    assert line, f"{script} did not start: its message is above"
+    try:
         yield json.loads(line)
     finally:
         client.stdin.close()

@@ -369,9 +369,11 @@ def _plot(run: Live, args: argparse.Namespace, stages: dict[str, Delay], words: 
     """Draw the distributions; whether that was possible."""
     from rtaudio import figures
     from rtaudio.books import STAGES
+    from rtaudio.latency import LOADS
 
     named = {STAGES[name]: stage for name, stage in stages.items()}
-    load = "" if args.load == ["none"] else f", beside {', '.join(args.load)}"
+    beside = " and ".join(LOADS[name] for name in args.load if name != "none")
+    load = f", beside {beside}" if beside else ""
     what = f"{run.source.name}, {run.source.sr} Hz, hop {run.settings.hop_length}{load}"
     try:
         figures.draw_delays(named, f"Delays: {what}", Path(args.plot))

@@ -528,12 +528,20 @@ def test_a_damaged_file_keeps_what_could_be_read(here, capsys):
 # --- devices ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("line", ["devices", "devices --json", "live --headless --record t.wav"])
-def test_a_machine_without_a_device(here, capsys, use, line):
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        ("devices", "input"),
+        ("devices --json", "input"),
+        ("devices --outputs", "output"),
+        ("live --headless --record t.wav", "input"),
+    ],
+)
+def test_a_machine_without_a_device(here, capsys, use, line, kind):
     use(private_env(PULSE_SERVER="unix:/nowhere"))
     assert main(line.split()) == 3
     assert capsys.readouterr() == (
-        "", "rtaudio: this machine has no audio input: rtaudio doctor says what is missing\n",
+        "", f"rtaudio: this machine has no audio {kind}: rtaudio doctor says what is missing\n",
     )  # fmt: skip
     assert names(here) == ["song.wav"]
 
@@ -552,6 +560,10 @@ def test_devices_and_one_that_is_not_there(here, capsys, use):
             assert f"{device['channels']} channel" in line
             assert f", {device['sr']} Hz" in line
         assert any("rtmon" in device["name"] for device in devices)
+        assert main(["devices", "--outputs"]) == 0
+        (sink,) = [line for line in capsys.readouterr().out.splitlines() if "rtsink" in line]
+        assert "(ALSA), " in sink
+        assert "44100" in sink
         assert main("live --headless -d bluetooth --record take.wav".split()) == 3
         err = capsys.readouterr().err
         assert err.startswith("rtaudio: there is no input 'bluetooth'; inputs are: ")

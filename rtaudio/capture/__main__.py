@@ -18,12 +18,13 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from rtaudio.capture import ring, wire
-from rtaudio.capture.devices import DeviceError, inputs
+from rtaudio.capture.devices import DeviceError, inputs, outputs
 from rtaudio.capture.stream import Callback, open_stream, realtime_priority
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+LISTS = {"inputs": inputs, "outputs": outputs}
 OPENING_S = 20  # a sound system that has not answered then never will
 
 
@@ -36,9 +37,9 @@ def main() -> NoReturn:
     try:
         request = wire.Request.from_json(sys.stdin.readline())
         host = _host(request)
-        if sys.argv[1:] == ["list"]:
-            devices = [asdict(device) for device in inputs(host, ask_rates=True)]
-            _write(answer_fd, json.dumps(devices) + "\n")
+        if sys.argv[1] in LISTS:
+            devices = LISTS[sys.argv[1]](host, ask_rates=True)
+            _write(answer_fd, json.dumps([asdict(device) for device in devices]) + "\n")
         else:
             _capture(host, request, int(sys.argv[1]), answer_fd, int(sys.argv[2]))
     except DeviceError as error:

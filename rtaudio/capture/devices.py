@@ -50,9 +50,9 @@ def inputs(host: Any, ask_rates: bool = False) -> list[Device]:
     return _devices(host, "input", ask_rates)
 
 
-def outputs(host: Any) -> list[Device]:
+def outputs(host: Any, ask_rates: bool = False) -> list[Device]:
     """The outputs that ``host`` has."""
-    return _devices(host, "output", False)
+    return _devices(host, "output", ask_rates)
 
 
 def _devices(host: Any, kind: str, ask_rates: bool) -> list[Device]:
@@ -61,7 +61,7 @@ def _devices(host: Any, kind: str, ask_rates: bool) -> list[Device]:
     found = []
     for index, info in enumerate(host.query_devices()):
         if info.get(f"max_{kind}_channels", 0) > 0:
-            rates = _rates(host, index) if ask_rates else ()
+            rates = _rates(host, index, kind) if ask_rates else ()
             found.append(
                 Device(
                     index,
@@ -85,14 +85,15 @@ def default_index(host: Any, hostapis: Sequence[dict[str, Any]], kind: str = "in
     return next((index for index in of_apis if index >= 0), -1)
 
 
-def _rates(host: Any, index: int) -> tuple[int, ...]:
-    return tuple(rate for rate in RATES if takes(host, index, 1, rate))
+def _rates(host: Any, index: int, kind: str) -> tuple[int, ...]:
+    return tuple(rate for rate in RATES if takes(host, index, 1, rate, kind))
 
 
-def takes(host: Any, index: int, channels: int, sr: int) -> bool:
+def takes(host: Any, index: int, channels: int, sr: int, kind: str = "input") -> bool:
     """Whether the device takes that many channels at that rate."""
+    check = host.check_input_settings if kind == "input" else host.check_output_settings
     try:
-        host.check_input_settings(device=index, channels=channels, samplerate=sr, dtype="float32")
+        check(device=index, channels=channels, samplerate=sr, dtype="float32")
     except host.PortAudioError:
         return False
     return True

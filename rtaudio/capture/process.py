@@ -182,10 +182,10 @@ class ProcessHost:
         return CaptureProcess(replace(request, fake=self._fake), self._python)
 
 
-def list_devices(python: str | None = None) -> list[Device]:
-    """The inputs that there are now. `DeviceError` where that can't be known."""
+def list_devices(kind: str = "inputs") -> list[Device]:
+    """The inputs, or the outputs, that there are now. `DeviceError` where that can't be known."""
     process = start_python(
-        python, ["rtaudio.capture", "list"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        None, ["rtaudio.capture", kind], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
     try:
         out, _ = process.communicate(f"{wire.Request().to_json()}\n".encode(), timeout=_LIST_S)
@@ -194,7 +194,9 @@ def list_devices(python: str | None = None) -> list[Device]:
         process.communicate()
         raise DeviceError("the sound system does not answer: is its server hung?") from None
     try:
-        answer = json.loads(out) if out else {"error": "the inputs can't be listed: rtaudio doctor"}
+        answer = (
+            json.loads(out) if out else {"error": f"the {kind} can't be listed: rtaudio doctor"}
+        )
         if isinstance(answer, dict):
             raise DeviceError(answer["error"])
         return [Device(**{**device, "rates": tuple(device["rates"])}) for device in answer]

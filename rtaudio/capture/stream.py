@@ -173,11 +173,8 @@ def _why_not_both(
     both = f"output {output} and input {device}"
     if device.hostapi != output.hostapi:
         return f"{both} belong to different host APIs: choose two of one"
-    try:
-        host.check_output_settings(device=output.index, samplerate=sr, dtype="float32")
-    except host.PortAudioError:
-        if output.sr != sr:
-            return f"output {output} does not take {sr} Hz: try --device-rate {output.sr}"
+    if output.sr != sr and not takes(host, output.index, 1, sr, "output"):
+        return f"output {output} does not take {sr} Hz: try --device-rate {output.sr}"
     return f"{both} can't be opened together at {sr} Hz ({error.args[0]}): see rtaudio doctor"
 
 

@@ -1,4 +1,4 @@
-"""`rtaudio devices`: what can be listened to."""
+"""`rtaudio devices`: what can be listened to, and played on."""
 
 from __future__ import annotations
 
@@ -16,22 +16,24 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str]) -> int:
-    """List the inputs."""
+    """List the inputs, or the outputs."""
     parser = new_parser("devices", "The inputs of this machine; * is the default.")
     parser.add_argument("--json", action="store_true", help="one object a device on stdout")
+    parser.add_argument("--outputs", action="store_true", help="the outputs: OUT of --loopback")
     args = parser.parse_args(argv)
+    kind = "outputs" if args.outputs else "inputs"
     from rtaudio.sources.block import SourceError
     from rtaudio.sources.microphone import devices
     from rtaudio.words import Words
 
     words = Words(args.quiet)
     try:
-        found = devices()
+        found = devices(kind)
     except SourceError as error:
         words.error(str(error))
         return UNREADABLE
     if not found:
-        words.error("this machine has no audio input: rtaudio doctor says what is missing")
+        words.error(f"this machine has no audio {kind[:-1]}: rtaudio doctor says what is missing")
         return UNREADABLE
     for device in found:
         print(json.dumps(asdict(device)) if args.json else _line(device))

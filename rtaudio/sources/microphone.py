@@ -180,13 +180,14 @@ class _Stream:
         return _Outage(began, line.step_ns, line.margin())
 
 
-def devices() -> list[Device]:
+def devices(kind: str = "inputs") -> list[Device]:
     """The inputs of this machine as they are now, by a process of its own: it takes a moment.
 
-    Raises `SourceError` where that can't be known.
+    ``kind="outputs"``: the outputs, of which a loopback needs one. Raises `SourceError` where that
+    can't be known.
     """
     try:
-        return list_devices()
+        return list_devices(kind)
     except DeviceError as error:
         raise SourceError(str(error)) from None
 

@@ -2,8 +2,8 @@
 
 `rtaudio latency --loopback` on real JACK, with a delay line of known length in the loop, with noise
 beside the sweeps, with nothing or something else in their place; each run of its own processes.
-What counts is the difference from the loop without a delay line. Six runs side by side on one
-server. Needs Linux, jackd2 and the extra `test`.
+What counts is the difference from the loop without a delay line. Six runs side by side, a server
+for each kind of loop. Needs Linux, jackd2 and the extra `test`.
 """
 
 from __future__ import annotations
@@ -79,13 +79,13 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=100, help="of each loop")
     args = parser.parse_args()
     rows = []
-    with tempfile.TemporaryDirectory() as folder, from_tests("servers").Jack(folder) as jack:
-        loops = Loops(jack)
-        for loop in LOOPS:
-            starts = range(0, args.runs, AT_ONCE)
-            batches = [range(at, min(at + AT_ONCE, args.runs)) for at in starts]
+    starts = range(0, args.runs, AT_ONCE)
+    batches = [range(at, min(at + AT_ONCE, args.runs)) for at in starts]
+    for loop in LOOPS:
+        with tempfile.TemporaryDirectory() as folder, from_tests("servers").Jack(folder) as jack:
+            loops = Loops(jack)
             errors = [error for batch in batches for error in loops.errors(loop, batch)]
-            rows.append(row(loop, errors))
+        rows.append(row(loop, errors))
     show("Round trips on JACK, 48 kHz, periods of 128", rows, args.json)
 
 

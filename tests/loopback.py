@@ -20,7 +20,10 @@ class Measurement:
             [*command, "--duration", str(seconds), "--blocksize", str(blocksize), *words],
             env=jack.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
-        self.input = jack.input_port(30)
+        ended = self.process.poll
+        wait_for(lambda: jack.listeners() or ended() is not None, "stream that is opened", 30)
+        assert ended() is None, self.process.communicate()
+        self.input = jack.input_port()
         self.output = self.input.replace(":in_", ":out_")
         wait_for(lambda: self.output in jack.ports(), "output")
         jack.disconnect("system:capture_1", self.input)

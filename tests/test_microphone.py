@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from rtaudio import Microphone, SourceError
 from rtaudio.capture.devices import Device, DeviceError, choose
 from rtaudio.capture.fake import CYCLE, FakeHost, Fault, Script, VirtualClock, numbers
+from rtaudio.capture.ring import Record
 from rtaudio.capture.wire import Request
+from rtaudio.sources.timeline import Timeline
 
 
 def causes(run: Run):
@@ -144,6 +146,43 @@ def test_what_the_host_lost(kind, samples):
     assert abs(length - samples) <= 2
     assert run.told[0][0] == run.true_jumps[0][0]  # at the very block
     assert run.mic.stats.overflows == (kind == "flagged_loss")
+
+
+@pytest.mark.parametrize("blocksize", [64, 128, 256, 512, 1024])
+@pytest.mark.parametrize("kind", ["loss", "flagged_loss"])
+def test_a_loss_that_shows_at_once_holds_up_few_blocks(blocksize, kind):
+    script = Script(blocksize=blocksize, jitter_ms=0.1, faults=(Fault(5, kind, samples=150),))
+    run = listen(script, 8)
+    assert abs(run.mic.stats.host - 150) <= 5
+    assert run.mic.stats.held <= max(6, 2 + 0.016 * 48000 / blocksize)
+
+
+def timeline_of(lates_ms, flagged=()):
+    """Of blocks of 256 samples that come so late; those of the numbers ``flagged`` with a flag."""
+    line, overflows = Timeline(48000), 0
+    for n, late_ms in enumerate(lates_ms):
+        overflows += n in flagged
+        clock_ns = round(1e9 + (n + 1) * 256 / 48000 * 1e9 + late_ms * 1e6)
+        line.take(Record(n, n * 256, 256, 0, clock_ns, -1, overflows, n * 256))
+    return line
+
+
+def test_two_stalls_in_a_row_are_two_losses_and_soon_known():
+    line = timeline_of([0.0] * 600 + [1.7, 1.8, 1.8, 6.8, *[4.4] * 6])
+    losses = []
+    while line.ready:
+        placed = line.placed()
+        if placed.lost:
+            losses.append((placed.record.number, placed.lost))
+    assert placed.record.number == 609  # none is held any more
+    assert [number for number, _ in losses] == [600, 603]
+    assert sum(lost for _, lost in losses) == pytest.approx(4.4 * 48, abs=3)
+
+
+def test_a_flag_on_a_block_that_is_no_later_than_the_one_before_holds_nothing_up():
+    line = timeline_of([0.0] * 600 + [0.9] * 20, flagged=(610,))
+    assert (line.host, line.held) == (0, 0)
+    assert timeline_of([0.0] * 600 + [0.9] * 20, flagged=(600,)).host == pytest.approx(43, abs=2)
 
 
 @pytest.mark.parametrize("kind", ["loss", "flagged_loss"])

@@ -177,7 +177,7 @@ class Timeline:
         if self._held:
             self._hold(record, late)
             self._decide()
-        elif self._settling or late > self._tolerated(record):
+        elif self._settling or late > self._tolerated(record, late):
             self._hold(record, late)
         else:
             self._accept(record)
@@ -188,10 +188,11 @@ class Timeline:
             self._held_before = record.number + 1
             self.held += 1
 
-    def _tolerated(self, record: Record) -> float:
+    def _tolerated(self, record: Record, late: float) -> float:
         """How late a record may be that nothing was lost before."""
         flagged, self._overflows = record.overflow > self._overflows, record.overflow
-        usual = FLAGGED_LATE_NS if flagged else LATE_NS + self._usual
+        later = late - self._last_late > FLAGGED_LATE_NS / 2  # else the flag tells of nothing here
+        usual = FLAGGED_LATE_NS if flagged and later else LATE_NS + self._usual
         return usual + self._rate_slack()
 
     def placed(self) -> Placed | None:
@@ -243,12 +244,13 @@ class Timeline:
 
     def _are_flat(self, lates: list[float]) -> bool:
         """Whether the blocks were late at once, and then by the same: chance does not do that."""
-        since = self._held[-1][0].clock_ns - FLAT_NS
-        recent = [late for record, late in self._held if record.clock_ns >= since]
-        if self._settling or len(recent) < FLAT_BLOCKS:
+        if self._settling or len(lates) < FLAT_BLOCKS:
             return False
-        least = min(lates)
-        return max(recent) - least < least / 4 and lates[0] - self._last_late > 0.7 * least
+        since = self._held[-1][0].clock_ns - FLAT_NS
+        count = sum(record.clock_ns >= since for record, _ in self._held)
+        recent = lates[-max(count, FLAT_BLOCKS) :]
+        flat = max(recent) - min(recent) < min(recent) / 4
+        return flat and lates[0] - self._last_late > 0.7 * min(lates)
 
     def _find_loss(self, lates: list[float]) -> None:
         """Put what was lost before the held blocks, or what part of them was late by chance."""

@@ -356,6 +356,20 @@ def test_without_portaudio(tmp_path, monkeypatch):
         rtaudio.devices()
 
 
+@pytest.mark.parametrize("error", ["PortAudioError", "RuntimeError"])
+def test_a_sound_system_that_refuses_at_first(tmp_path, monkeypatch, error):
+    (tmp_path / "sounddevice.py").write_text(
+        f"class PortAudioError(Exception): pass\nraise {error}('Unanticipated host error')\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    why = {
+        "PortAudioError": r"^the sound system refuses \(Unanticipated host error\): try again",
+        "RuntimeError": r"^the capture process ended \(RuntimeError: Unanticipated",
+    }[error]
+    with pytest.raises(SourceError, match=why):
+        Microphone().__enter__()
+
+
 # --- the fake host by itself ------------------------------------------------------------------
 
 

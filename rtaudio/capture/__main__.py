@@ -60,6 +60,11 @@ def _host(request: wire.Request) -> Any:
         raise DeviceError(f"the PortAudio library is missing: {mend}") from None
     except ImportError:
         raise DeviceError(f"{sys.executable} has no sounddevice: pip install sounddevice") from None
+    except Exception as error:
+        if type(error).__name__ != "PortAudioError":  # of a module that is not there then
+            raise
+        why = f"the sound system refuses ({error.args[0]})"
+        raise DeviceError(f"{why}: try again, or see rtaudio doctor") from None
     return sounddevice
 
 

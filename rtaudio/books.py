@@ -108,7 +108,8 @@ class Books:
 
     def rows(self, frames: Frames) -> float:
         """Count rows, just completed by the newest block; returns when that was, in s."""
-        self.frames += len(frames)
+        count = len(frames)
+        self.frames += count
         now = time.perf_counter()
         age = now - frames.captured.item(-1)
         if age == age:
@@ -118,6 +119,10 @@ class Books:
             called = self._called
             self._delays.add(now, capture, jitter, read, now - self._read, now - called, age)
             self._block = UNKNOWN
+            if count > 1:  # the others are older
+                way = now - self._read, now - called
+                for captured in frames.captured[:-1].tolist():
+                    self._delays.add(now, *UNKNOWN, *way, now - captured)
         return now
 
     def end(self) -> None:

@@ -125,7 +125,7 @@ class Loopback(Microphone):
 
     def measure(self) -> RoundTrip:
         """Find the sweeps in what was heard; once the run has ended."""
-        if self.stats.restarts:
+        if self.stats.restarts or self.stats.outage:
             why = "no round trip: the device was lost meanwhile, and its delay may be another now"
             return RoundTrip(None, None, 0, 0.0, None, (why,))
         nothing = np.zeros((0, max(1, self.channels)), np.float32)

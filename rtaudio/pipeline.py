@@ -365,7 +365,9 @@ class Live:
             "frame_to_consumer": Delay.together(consumers),
             **self._on_screen.read(),
         }
-        return {name: found[name] for name in STAGES if found[name].n}
+        if not isinstance(self.source, Microphone):
+            del found["callback_jitter"]  # nobody called back
+        return {name: found[name] for name in STAGES if name in found and found[name].n}
 
     def about(self) -> dict[str, Any]:
         """What stands beside the features in an output."""

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import re
 import signal
 import subprocess
@@ -125,7 +126,37 @@ def test_a_file_stands_in_for_the_microphone(here):
     assert "adc_to_callback" not in told["stages"]
     assert told["stages"]["callback_to_frame"]["n"] > 30
     assert told["drift_ppm"] is None
-    assert "A recording" in latency("song.wav").stdout
+    assert "callback_jitter" not in told["stages"]
+    assert "Nobody calls back with a recording" in latency("song.wav").stdout
+
+
+def test_each_row_has_its_age_also_where_a_block_completes_many():
+    done = latency("fake:", "--duration", "3", "--blocksize", "4096", "--json", "-q")
+    told = json.loads(done.stdout)
+    age, block_ms = told["stages"]["captured_to_frame"], 4096 / 48
+    assert told["blocksize"] == 4096
+    assert abs(age["n"] - told["frames"]) <= 4  # but for what is completed at the end
+    assert age["p50_ms"] > block_ms / 3
+    assert age["max_ms"] > block_ms - 512 / 48
+    words = latency("fake:", "--duration", "0.5", "--blocksize", "4096").stdout
+    assert "in blocks of 4096: the first waits 85.3 ms for the last" in " ".join(words.split())
+
+
+def test_a_run_too_short_to_know_the_devices_time_says_so():
+    assert "own time is not known well yet" in latency("fake:", "--duration", "0.3").stdout
+
+
+def test_an_output_that_can_not_write_every_letter_gets_what_it_can():
+    done = latency("fake:", "--duration", "0.3", env=os.environ | {"PYTHONIOENCODING": "ascii"})
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False)
+    assert "callback ? frame" in done.stdout
+
+
+def test_a_closed_output_is_one_line():
+    line = f"{' '.join(LATENCY)} fake: --duration 0.3 >&-"
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == "rtaudio: standard output is closed: there is nowhere to write to\n"
 
 
 def test_the_gate_lets_pass_what_is_early_enough():
@@ -193,7 +224,9 @@ def test_what_was_measured_is_told_where_it_is_interrupted(number, status):
     process.send_signal(number)
     out, said = process.communicate(timeout=20)
     assert process.returncode == status, said
-    assert json.loads(out)["stages"]["callback_to_frame"]["n"] > 10
+    told = json.loads(out)
+    assert told["stages"]["callback_to_frame"]["n"] > 10
+    assert f"ended after {told['duration_s']:.1f} s: this is what was measured until then" in said
 
 
 WRONG = {
@@ -355,12 +388,14 @@ def test_a_rate_that_the_loop_does_not_run_at_is_one_line(jack):
     assert "does not take 44100 Hz; it takes 48000" in line
 
 
-def test_a_server_that_dies_meanwhile_leaves_no_figure(tmp_path):
+@pytest.mark.parametrize("again", [True, False])
+def test_a_server_that_dies_meanwhile_leaves_no_figure(tmp_path, again):
     with Jack(tmp_path) as server:
         measured = Measurement(server, seconds=5).directly()
         time.sleep(1.5)
         server.kill()
-        server.start()
+        if again:
+            server.start()
         trip = measured.result()
     assert measured.status == 1
     assert trip["samples"] is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import io
 import os
 import signal
 import sys
@@ -56,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     if sys.stderr is None:  # closed by the shell: words must not go elsewhere
         sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
+    _keep_standard_streams()
     try:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, _terminate)
@@ -83,6 +85,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         drop_stdout()
         print(f"rtaudio: {error}", file=sys.stderr)
         return UNREADABLE
+
+
+def _keep_standard_streams() -> None:
+    """Let no pipe or file take the place of a stream that is closed, and no letter be an error."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(fd)
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="replace")
 
 
 def drop_stdout() -> None:

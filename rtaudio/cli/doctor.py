@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import json
-import sys
 import textwrap
 from typing import TYPE_CHECKING
 
@@ -32,8 +30,6 @@ def main(argv: Sequence[str]) -> int:
 
     from rtaudio.doctor import checks
 
-    if isinstance(sys.stdout, io.TextIOWrapper):  # devices have names that not all can write
-        sys.stdout.reconfigure(errors="replace")
     console = Console(highlight=False)
     width = min(max(console.width, 20), 80)
     broken: list[str] = []

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from rtaudio.cli import CHECK_FAILED, DONE, INTERRUPTED, UNREADABLE, Terminated
 from rtaudio.cli.kernels import load_kernels
-from rtaudio.cli.meter import meter, say_priority, title
+from rtaudio.cli.meter import heard_s, lost_words, meter, say_priority, title
 from rtaudio.cli.options import (
     UsageError,
     add_microphone,
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from rtaudio.sources.block import Source
 
 METER_S = 0.1
+ADC_KNOWN_S = 2.0  # how long it may take
 GATE = "callback_to_frame"  # what --max-p99-ms looks at
 _COLUMNS = {"p50_ms": "p50", "p95_ms": "p95", "p99_ms": "p99", "p999_ms": "p99.9", "max_ms": "max"}
 
@@ -66,10 +67,10 @@ def main(argv: Sequence[str]) -> int:
             _measure(run, args, words, drawing)
         finally:
             run.close()
-    except KeyboardInterrupt:
-        status = INTERRUPTED
-    except Terminated:
-        pass
+    except (KeyboardInterrupt, Terminated) as end:
+        status = INTERRUPTED if isinstance(end, KeyboardInterrupt) else DONE
+        words.clear()
+        words.error(f"ended after {heard_s(run):.1f} s: this is what was measured until then")
     except SourceError as error:
         words.error(str(error))
         status = UNREADABLE
@@ -110,7 +111,7 @@ def _check(args: argparse.Namespace) -> None:
 
     if args.top_db is not None:
         raise UsageError("--top-db needs the whole recording: it works in rtaudio analyze and plot")
-    args.load = [name.strip() for name in args.load.split(",")]
+    args.load = list(dict.fromkeys(name.strip() for name in args.load.split(",")))
     for name in args.load:
         if name not in LOADS:
             raise UsageError(f"--load {name}: not one of {', '.join(LOADS)}")
@@ -135,7 +136,7 @@ def _check(args: argparse.Namespace) -> None:
             raise UsageError(f"--plot {path}: not one of {', '.join(PICTURE_SUFFIXES)}")
         if not os.access(path.parent, os.W_OK) or path.is_dir():
             raise UsageError(f"--plot {path}: no file can be written there")
-    if args.json and sys.stdout is None:
+    if sys.stdout is None:
         raise UsageError("standard output is closed: there is nowhere to write to")
 
 
@@ -237,6 +238,8 @@ def _about(
     about: dict[str, Any] = {
         "source": run.source.name,
         "sr": run.source.sr,
+        "blocksize": _blocksize(run),
+        "duration_s": heard_s(run),
         "load": [name for name in args.load if name != "none"],
         "settings": asdict(run.settings),
         "stages": {name: stage.as_dict() for name, stage in stats.stages.items()},
@@ -278,6 +281,14 @@ def _about(
             "notes": list(trip.notes),
         }
     return about
+
+
+def _blocksize(run: Live) -> int | None:
+    """Samples of a block; None where the sound system chooses."""
+    from rtaudio.sources.microphone import Microphone
+
+    opened = run.source.opened if isinstance(run.source, Microphone) else None
+    return opened.blocksize or None if opened is not None else None
 
 
 def _table(stages: dict[str, Delay], width: int) -> list[str]:
@@ -323,23 +334,32 @@ def _words(
             f"- Resampling {sr} → {settings.sr} Hz keeps samples back up to "
             f"{delay.resampler_ms:.1f} ms."
         )
+    if about["blocksize"]:
+        block_ms = 1e3 * about["blocksize"] / sr
+        lines.append(
+            f"- Samples come in blocks of {about['blocksize']}: the first waits {block_ms:.1f} ms "
+            "for the last, which is part of the ages above."
+        )
     lines.append("")
     if "drawn" in about:
-        lines.append(f"Drawn {about['drawn']}: {about['drawn_per_s']:.1f} times a second.")
-    lost = f"lost {about['lost']} samples" if about["lost"] else "nothing lost"
+        why = "" if about["drawn"] == "in a window" else "; nobody sees it, so it has no delay"
+        lines.append(f"Drawn {about['drawn']}: {about['drawn_per_s']:.1f} times a second{why}.")
+    lost = lost_words(run)
     if run.stats.microphone is None:
-        lines.append(f"{lost.capitalize()}. A recording: each delay counts from its own pace.")
+        lines.append(
+            f"{lost.capitalize()}. Nobody calls back with a recording: its delays count from when "
+            "a microphone's callback would have come."
+        )
         return lines
+    held = f"; {about['held']} blocks held back until that was certain" if about["held"] else ""
     lines += [
-        f"{lost.capitalize()}; xruns told by the sound system: {about['xruns']}; blocks held back "
-        f"until it was known whether anything was lost: {about['held']}.",
+        f"{lost.capitalize()}{held}; xruns told by the sound system: {about['xruns']}.",
         f"The driver claims {about['claimed_ms']:.1f} ms from capture to callback; that is no "
         "measurement.",
     ]
     if "adc_to_callback" not in about["stages"]:
-        lines.append(
-            "The device tells no time that makes sense: ages count from the earliest callback."
-        )
+        why = "makes no sense" if about["duration_s"] > ADC_KNOWN_S else "is not known well yet"
+        lines.append(f"The device's own time {why}: ages count from the earliest callback.")
     drift = about["drift_ppm"]
     if drift is None:
         lines.append("Its true rate is not known yet: that takes 6 s at least, and a steady clock.")

@@ -39,7 +39,7 @@ def meter(run: Live, width: int) -> str:
     since_s = time.perf_counter() - float(row.captured[0])
     gone = since_s > GONE_S
     rms, peak = (20 * math.log10(max(float(x[0]), 1e-6)) for x in (row.rms, row.peak))
-    seconds = (stats.processed + stats.lost) / run.source.sr
+    seconds = heard_s(run)
     lost = f"lost {stats.lost / run.source.sr:.2f} s" if stats.lost else "nothing lost"
     parts = [f"{rms:6.1f} dBFS", clock(seconds), lost]
     if gone:
@@ -74,21 +74,31 @@ def say_priority(run: Live, words: Words) -> bool:
     return True
 
 
+def heard_s(run: Live) -> float:
+    """How much sound there was so far; what was lost counts."""
+    stats = run.stats
+    return (stats.processed + stats.lost) / run.source.sr
+
+
+def lost_words(run: Live) -> str:
+    """How much was lost, and how."""
+    stats = run.stats
+    if not stats.lost:
+        return "nothing lost"
+    return (
+        f"lost {stats.lost} samples ({stats.lost / run.source.sr:.3f} s): {stats.dropped} dropped "
+        f"here, about {stats.host} by the sound system, about {stats.outage} while it was gone"
+    )
+
+
 def sum_up(run: Live, words: Words) -> None:
     """The books, at the end of every run."""
-    stats, sr = run.stats, run.source.sr
+    stats = run.stats
     for note in run.source.notes:
         words.error(note)
     if stats.invalid:
         words.error(f"{stats.invalid} samples were NaN, Inf or beyond 1e12, taken as 0")
-    lost = "nothing lost"
-    if stats.lost:
-        lost = (
-            f"lost {stats.lost} samples ({stats.lost / sr:.3f} s): {stats.dropped} dropped here, "
-            f"about {stats.host} by the sound system, about {stats.outage} while it was gone"
-        )
-    seconds = (stats.processed + stats.lost) / sr
-    words.say(f"{_name(run)}: {seconds:.3f} s, {stats.frames} rows; {lost}")
+    words.say(f"{_name(run)}: {heard_s(run):.3f} s, {stats.frames} rows; {lost_words(run)}")
     if stats.skipped:
         words.error(f"{stats.skipped} rows or samples were skipped by what was too slow for them")
 

@@ -1,4 +1,4 @@
-"""What measuring the delays costs: `python -m benchmarks.delay_cost [--json] [--hops 20000]`.
+"""What measuring the delays costs: `python -m benchmarks.delay_cost [--json] [--hops 40000]`.
 
 The processing thread's work for blocks of one hop, with a consumer's queue: with all it measures;
 with its delays noted and not counted; and with neither, but for the counters of samples and rows.

@@ -152,6 +152,13 @@ def test_an_output_that_can_not_write_every_letter_gets_what_it_can():
     assert "callback ? frame" in done.stdout
 
 
+def test_a_closed_input_is_not_taken_by_a_pipe():
+    line = f"{' '.join(LATENCY)} fake: --duration 0.3 --json -q <&-"
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["frames"] > 10
+
+
 def test_a_closed_output_is_one_line():
     line = f"{' '.join(LATENCY)} fake: --duration 0.3 >&-"
     done = subprocess.run(["sh", "-c", line], capture_output=True, text=True)

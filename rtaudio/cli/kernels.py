@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from rtaudio.words import Words
 
+ENDING = ("SIGINT", "SIGTERM", "SIGHUP")
+
 
 def load_kernels(words: Words, live: bool = False) -> None:
     """Load the compiled kernels; say so where they have to be compiled first."""
@@ -58,9 +60,8 @@ def _ended_at_once() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    numbers = [signal.SIGINT, signal.SIGTERM]
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-        numbers.append(signal.SIGHUP)
+    numbers = [getattr(signal, name) for name in ENDING if hasattr(signal, name)]
+    numbers = [number for number in numbers if callable(signal.getsignal(number))]  # by `cli.main`
     handlers = {number: signal.signal(number, _end) for number in numbers}
     try:
         yield

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rtaudio.words import clock, one_line
 
 if TYPE_CHECKING:
+    from rtaudio.books import LiveStats
     from rtaudio.pipeline import Live
     from rtaudio.words import Words
 
@@ -39,7 +40,7 @@ def meter(run: Live, width: int) -> str:
     since_s = time.perf_counter() - float(row.captured[0])
     gone = since_s > GONE_S
     rms, peak = (20 * math.log10(max(float(x[0]), 1e-6)) for x in (row.rms, row.peak))
-    seconds = heard_s(run)
+    seconds = heard_s(stats, run.source.sr)
     lost = f"lost {stats.lost / run.source.sr:.2f} s" if stats.lost else "nothing lost"
     parts = [f"{rms:6.1f} dBFS", clock(seconds), lost]
     if gone:
@@ -74,31 +75,30 @@ def say_priority(run: Live, words: Words) -> bool:
     return True
 
 
-def heard_s(run: Live) -> float:
+def heard_s(stats: LiveStats, sr: int) -> float:
     """How much sound there was so far; what was lost counts."""
-    stats = run.stats
-    return (stats.processed + stats.lost) / run.source.sr
+    return (stats.processed + stats.lost) / sr
 
 
-def lost_words(run: Live) -> str:
+def lost_words(stats: LiveStats, sr: int) -> str:
     """How much was lost, and how."""
-    stats = run.stats
     if not stats.lost:
         return "nothing lost"
     return (
-        f"lost {stats.lost} samples ({stats.lost / run.source.sr:.3f} s): {stats.dropped} dropped "
-        f"here, about {stats.host} by the sound system, about {stats.outage} while it was gone"
+        f"lost {stats.lost} samples ({stats.lost / sr:.3f} s): {stats.dropped} dropped here, "
+        f"about {stats.host} by the sound system, about {stats.outage} while it was gone"
     )
 
 
 def sum_up(run: Live, words: Words) -> None:
     """The books, at the end of every run."""
-    stats = run.stats
+    stats, sr = run.stats, run.source.sr
     for note in run.source.notes:
         words.error(note)
     if stats.invalid:
         words.error(f"{stats.invalid} samples were NaN, Inf or beyond 1e12, taken as 0")
-    words.say(f"{_name(run)}: {heard_s(run):.3f} s, {stats.frames} rows; {lost_words(run)}")
+    lost = lost_words(stats, sr)
+    words.say(f"{_name(run)}: {heard_s(stats, sr):.3f} s, {stats.frames} rows; {lost}")
     if stats.skipped:
         words.error(f"{stats.skipped} rows or samples were skipped by what was too slow for them")
 

@@ -15,6 +15,8 @@ from itertools import pairwise
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
+from rtaudio.sources.drift import Drift, Slope
+
 if TYPE_CHECKING:
     from rtaudio.capture.ring import Record
 
@@ -31,8 +33,6 @@ LATE_NS = 1 * MS  # later than usual by so much is late
 FLAGGED_LATE_NS = 0.5 * MS  # where the host said that it lost something
 RATE_UNKNOWN = 300e-6  # how far a device's rate is off, before anything is known about it
 RATE_KNOWN = 50e-6
-RATE_AFTER_S = 5.0  # how long a rate has to be watched before it is told
-RATE_WITHIN_PPM = 100.0  # and how well it has to be known
 
 
 class Placed(NamedTuple):
@@ -46,62 +46,6 @@ class Placed(NamedTuple):
     """Number of the sample behind its last one, since the stream began; all lost ones count."""
     captured_ns: float
     """When its first sample was captured, on the records' clock."""
-
-
-class Drift(NamedTuple):
-    """How far the device's rate is from the promised one."""
-
-    ppm: float
-    """In millionths; positive: the device is faster."""
-    uncertainty_ppm: float
-    """Twice the standard error."""
-    over_s: float
-    """How long it was watched."""
-
-
-class _Slope:
-    """The slope of least squares through points that come one by one; keeps none of them.
-
-    x is the time at the promised rate, in s, and y by how much later the sample came, in ns. A
-    `step` of unknown height parts the points before from those after, which have the same slope.
-    """
-
-    def __init__(self) -> None:
-        self._freedom = -1  # points less what is fitted to them
-        self._xx = self._xy = self._yy = 0.0  # about the means, of the parts before
-        self.last_x = 0.0
-        self.step()
-
-    def step(self) -> None:
-        """What comes from now on may lie higher or lower, by any amount."""
-        if self.last_x:
-            self._xx, self._xy, self._yy = self._about_means()
-        self._n = 0
-        self._part = [0.0] * 5  # sums of x, y, xx, xy, yy
-
-    def add(self, x: float, y: float) -> None:
-        """Take a point."""
-        self._freedom += self._n > 0
-        self._n += 1
-        self.last_x = x
-        for i, value in enumerate((x, y, x * x, x * y, y * y)):
-            self._part[i] += value
-
-    def _about_means(self) -> tuple[float, float, float]:
-        x, y, xx, xy, yy = self._part
-        n = max(1, self._n)
-        return self._xx + xx - x * x / n, self._xy + xy - x * y / n, self._yy + yy - y * y / n
-
-    def drift(self) -> Drift | None:
-        """What the slope says, where it is known well enough."""
-        if self.last_x < RATE_AFTER_S or self._freedom < 1:
-            return None
-        xx, xy, yy = self._about_means()
-        slope = xy / xx
-        error = math.sqrt(max(0.0, yy - slope * xy) / self._freedom / xx)
-        if 2e-3 * error > RATE_WITHIN_PPM:
-            return None
-        return Drift(-1e-3 * slope / (1 + 1e-9 * slope), 2e-3 * error, self.last_x)
 
 
 class Timeline:
@@ -129,7 +73,7 @@ class Timeline:
         self._overflows = 0
         self._points: deque[tuple[int, float]] = deque(maxlen=WINDOWS)
         self._first_point: tuple[int, float] | None = None
-        self._slope = _Slope()  # of all points: s, and ns behind the promised rate
+        self._slope = Slope()  # of all points: s, and ns behind the promised rate
         self._lateness: deque[float] = deque(maxlen=20)  # the usual one, of each window
         self._usual = 0.0
         self._longest_wait = 0.0  # until a block was on time again
@@ -346,7 +290,7 @@ class Timeline:
             self._insert_loss(min(rising, before[0]))
         elif rising:  # not a loss, but another rate
             self._points.clear()
-            self._first_point, self._slope = None, _Slope()
+            self._first_point, self._slope = None, Slope()
             (n0, t0), (n1, t1) = before[1], self._earliest_at
             self._step = (t1 - t0) / (n1 - n0)
             self._anchor = self._earliest_at

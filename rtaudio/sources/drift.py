@@ -1,0 +1,65 @@
+"""How far a device's rate is from the promised one, by least squares, in constant memory."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+RATE_AFTER_S = 5.0  # how long a rate has to be watched before it is told
+RATE_WITHIN_PPM = 100.0  # and how well it has to be known
+
+
+class Drift(NamedTuple):
+    """How far the device's rate is from the promised one."""
+
+    ppm: float
+    """In millionths; positive: the device is faster."""
+    uncertainty_ppm: float
+    """Twice the standard error."""
+    over_s: float
+    """How long it was watched."""
+
+
+class Slope:
+    """The slope of least squares through points that come one by one; keeps none of them.
+
+    x is the time at the promised rate, in s, and y by how much later the sample came, in ns. A
+    `step` of unknown height parts the points before from those after, which have the same slope.
+    """
+
+    def __init__(self) -> None:
+        self._freedom = -1  # points less what is fitted to them
+        self._xx = self._xy = self._yy = 0.0  # about the means, of the parts before
+        self.last_x = 0.0
+        self.step()
+
+    def step(self) -> None:
+        """What comes from now on may lie higher or lower, by any amount."""
+        if self.last_x:
+            self._xx, self._xy, self._yy = self._about_means()
+        self._n = 0
+        self._part = [0.0] * 5  # sums of x, y, xx, xy, yy
+
+    def add(self, x: float, y: float) -> None:
+        """Take a point."""
+        self._freedom += self._n > 0
+        self._n += 1
+        self.last_x = x
+        for i, value in enumerate((x, y, x * x, x * y, y * y)):
+            self._part[i] += value
+
+    def _about_means(self) -> tuple[float, float, float]:
+        x, y, xx, xy, yy = self._part
+        n = max(1, self._n)
+        return self._xx + xx - x * x / n, self._xy + xy - x * y / n, self._yy + yy - y * y / n
+
+    def drift(self) -> Drift | None:
+        """What the slope says, where it is known well enough."""
+        if self.last_x < RATE_AFTER_S or self._freedom < 1:
+            return None
+        xx, xy, yy = self._about_means()
+        slope = xy / xx
+        error = math.sqrt(max(0.0, yy - slope * xy) / self._freedom / xx)
+        if 2e-3 * error > RATE_WITHIN_PPM:
+            return None
+        return Drift(-1e-3 * slope / (1 + 1e-9 * slope), 2e-3 * error, self.last_x)

@@ -216,7 +216,7 @@ def test_it_is_measured_beside_the_window_and_beside_pictures_without_one(tmp_pa
     env.pop("WAYLAND_DISPLAY", None)
     without = latency("fake:", "--duration", "2", "--load", "render", env=env)
     assert without.returncode == 0, without.stderr
-    assert "Drawn in memory: " in without.stdout
+    assert "Drawn in memory, where nobody sees it: " in without.stdout
     assert "on screen" not in without.stdout
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.4.0"
+__version__ = "0.5.0"
 
 if TYPE_CHECKING:
     from rtaudio.analysis.analyzer import Analyzer as Analyzer
@@ -18,9 +18,15 @@ if TYPE_CHECKING:
     from rtaudio.books import LiveStats as LiveStats
     from rtaudio.capture.devices import Device as Device
     from rtaudio.consumers.delays import Delay as Delay
+    from rtaudio.consumers.listener import Answer as Answer
+    from rtaudio.consumers.listener import Interval as Interval
+    from rtaudio.consumers.model import Model as Model
+    from rtaudio.consumers.model import ModelError as ModelError
+    from rtaudio.consumers.model import load_model as load_model
     from rtaudio.pipeline import Live as Live
     from rtaudio.pipeline import live as live
     from rtaudio.recordings import analyze as analyze
+    from rtaudio.recordings import hear as hear
     from rtaudio.screen import show as show
     from rtaudio.sources.array import ArraySource as ArraySource
     from rtaudio.sources.block import Block as Block
@@ -39,6 +45,12 @@ _HOMES = {
     "Features": "rtaudio.analysis.frames",
     "Frames": "rtaudio.analysis.frames",
     "Settings": "rtaudio.analysis.settings",
+    "Answer": "rtaudio.consumers.listener",
+    "Interval": "rtaudio.consumers.listener",
+    "Model": "rtaudio.consumers.model",
+    "ModelError": "rtaudio.consumers.model",
+    "load_model": "rtaudio.consumers.model",
+    "hear": "rtaudio.recordings",
     "analyze": "rtaudio.recordings",
     "ArraySource": "rtaudio.sources.array",
     "Block": "rtaudio.sources.block",
@@ -60,6 +72,7 @@ _HOMES = {
 }
 __all__ = [
     "Analyzer",
+    "Answer",
     "ArraySource",
     "Block",
     "Delay",
@@ -68,11 +81,14 @@ __all__ = [
     "FileSource",
     "Frames",
     "Gap",
+    "Interval",
     "Live",
     "LiveStats",
     "Look",
     "Microphone",
     "MicrophoneStats",
+    "Model",
+    "ModelError",
     "Settings",
     "SignalSource",
     "SourceError",
@@ -80,7 +96,9 @@ __all__ = [
     "__version__",
     "analyze",
     "devices",
+    "hear",
     "live",
+    "load_model",
     "show",
 ]
 

@@ -21,6 +21,7 @@ STAGES = {
     "callback_to_read": "callback → read here",
     "read_to_frame": "read → frame complete",
     "frame_to_consumer": "frame → consumer called",
+    "frame_to_label": "frame → label",
     "frame_to_screen": "frame → on screen",
     "callback_to_frame": "callback → frame",
     "captured_to_frame": "capture → frame",
@@ -53,7 +54,8 @@ class LiveStats:
     frames: int
     """Rows computed."""
     skipped: int
-    """Rows that a slow consumer did not get, of all consumers."""
+    """Rows that a slow consumer did not get, of all consumers; answers that a model was too late
+    to give."""
     invalid: int
     """Samples that were NaN, Inf or beyond 1e12, and were taken as 0."""
     age_ms: float

@@ -12,6 +12,7 @@ import scipy.fft
 from rtaudio.consumers.partial import Partial
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -223,6 +224,40 @@ def draw_delays(stages: dict[str, Delay], title: str, out: Path) -> None:
     axis.xaxis.set_major_formatter(lambda ms, at: f"{ms:g}")
     axis.grid(axis="x", which="major", alpha=0.6)
     axis.grid(axis="x", which="minor", alpha=0.2)
+    title = title.encode("utf-8", "backslashreplace").decode()
+    figure.suptitle(title, fontsize=12, parse_math=False)
+    _save(figure, out)
+
+
+def draw_confusion(
+    rows: Sequence[str], columns: Sequence[str], counts: NDArray[np.int64], title: str, out: Path
+) -> None:
+    """Draw how often each of ``rows`` was heard as each of ``columns``; counts (rows, columns).
+
+    Raises `OSError` where ``out`` can't be written.
+    """
+    from matplotlib.figure import Figure
+
+    wide, high = 0.45 * len(columns), 0.45 * len(rows)
+    figure = Figure(figsize=(min(24, max(7, 2.5 + wide)), min(24, max(5, 2 + high))))
+    figure.set_layout_engine("constrained")
+    axis = figure.subplots()
+    shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
+    image = axis.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    figure.colorbar(image, label="share of the row", fraction=0.05)
+    axis.set(xlabel="heard", ylabel="held out")
+    upright = sum(map(len, columns)) > 60
+    axis.set_xticks(range(len(columns)), columns, rotation=90 if upright else 0, parse_math=False)
+    axis.set_yticks(range(len(rows)), rows, parse_math=False)
+    axis.set_xticks(np.arange(len(columns) - 1) + 0.5, minor=True)
+    axis.set_yticks(np.arange(len(rows) - 1) + 0.5, minor=True)
+    axis.grid(which="minor", color="0.9")
+    axis.tick_params(which="minor", length=0)
+    if len(columns) <= 40:
+        for row, column in zip(*np.nonzero(counts), strict=True):
+            color = "white" if shares[row, column] > 0.5 else "black"
+            place = {"ha": "center", "va": "center", "fontsize": 9, "color": color}
+            axis.text(column, row, f"{counts[row, column]}", **place)
     title = title.encode("utf-8", "backslashreplace").decode()
     figure.suptitle(title, fontsize=12, parse_math=False)
     _save(figure, out)

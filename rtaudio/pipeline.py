@@ -22,8 +22,10 @@ from rtaudio.analysis.analyzer import Analyzer, load_kernels
 from rtaudio.analysis.settings import Settings
 from rtaudio.books import STAGES, Books, LiveStats
 from rtaudio.consumers.delays import Delay, Delays
+from rtaudio.consumers.hearing import Heard, Hearing
 from rtaudio.consumers.latest import Latest
-from rtaudio.consumers.worker import BoundedQueue, Worker
+from rtaudio.consumers.model import Model, load_model
+from rtaudio.consumers.worker import BoundedQueue, Item, Worker
 from rtaudio.recordings import for_rate
 from rtaudio.scheduling import be_urgent, fast_switching
 from rtaudio.sources import open_source
@@ -37,9 +39,11 @@ if TYPE_CHECKING:
 
     from rtaudio.analysis.frames import Frames
     from rtaudio.consumers.history import History
+    from rtaudio.consumers.listener import Answer
     from rtaudio.sources.block import Source
 
 QUEUE_S = 10.0  # what a consumer's queue holds
+QUEUE_ANSWERS = 4096
 NO_LIMIT = 1 << 62
 OVERLOADED_MS = 1000.0
 STOP_S = 1.0  # how long a source may take to hand over its next block when it is told to stop
@@ -58,11 +62,18 @@ class Live:
         settings: Settings,
         *,
         consumers: Iterable[Callable[[Frames], None]] = (),
+        model: Model | None = None,
         duration_s: float | None = None,
         tell: Callable[[str], None] | None = None,
     ) -> None:
+        """``model``: what it says is in ``hearing``; its settings are taken."""
         self.source = source
-        self.settings = settings
+        self.model = model
+        self.hearing: Hearing | None = None
+        """What the model says, once the source is open."""
+        self.listening: Worker[Frames] | None = None
+        """Its thread."""
+        self.settings = settings if model is None else model.front_end.settings
         """With the rate of the source, once it is open."""
         own = source.tell if isinstance(source, Microphone) else _logger.warning
         self._tell = tell or own
@@ -70,11 +81,13 @@ class Live:
         self.started_utc: datetime | None = None
         """When sample 0 was captured, or read."""
         self._consumers = list(consumers)
-        self.asked_sr = settings.sr
+        self.asked_sr = self.settings.sr
         """The rate that was asked for; None for the source's own."""
         self._duration_s = duration_s
         self._iterated = False
         self._rows: BoundedQueue[Frames] | None = None  # for iterating
+        self._answers: BoundedQueue[Heard] | None = None  # likewise
+        self._answering = False
         self._on_frames: list[BoundedQueue[Frames]] = []
         self._on_blocks: list[BoundedQueue[Block]] = []
         self.history: History | None = None
@@ -118,6 +131,11 @@ class Live:
         if self._duration_s is not None:
             self._limit = round(self._duration_s * self.source.sr)
         self._latest = Latest()
+        if self.model is not None:
+            queue = self._rows_queue()
+            self.hearing = hearing = Hearing(self.model, queue)
+            hearing.history = lambda: self.history
+            self.listening = self._attach("the model", queue, hearing.take, None, hearing.finish)
         return self
 
     def attach_frames(
@@ -129,7 +147,29 @@ class Live:
         end_s: float | None = 30.0,
     ) -> Worker[Frames]:
         """Hand every row to ``take``, as frames of its own; see `Worker`. Before `start`."""
-        worker = Worker(name, self._rows_queue(), self.tell, take, flush, finish, end_s)
+        return self._attach(name, self._rows_queue(), take, flush, finish, end_s)
+
+    def attach_heard(
+        self,
+        name: str,
+        take: Callable[[Heard], None],
+        flush: Callable[[], None] | None = None,
+        finish: Callable[[], None] | None = None,
+        end_s: float | None = 30.0,
+    ) -> Worker[Heard]:
+        """Hand all that the model says to ``take``; see `Worker`. Before `start`."""
+        return self._attach(name, self._heard_queue(), take, flush, finish, end_s)
+
+    def _attach(
+        self,
+        name: str,
+        queue: BoundedQueue[Item],
+        take: Callable[[Item], None],
+        flush: Callable[[], None] | None = None,
+        finish: Callable[[], None] | None = None,
+        end_s: float | None = 30.0,
+    ) -> Worker[Item]:
+        worker = Worker(name, queue, self.tell, take, flush, finish, end_s)
         self.workers.append(worker)
         return worker
 
@@ -145,8 +185,7 @@ class Live:
         self.open()
         capacity = int(QUEUE_S * self.source.sr)
         queue: BoundedQueue[Block] = BoundedQueue(capacity, skip=self.source.realtime)
-        worker = Worker(name, queue, self.tell, take, flush, finish, end_s)
-        self.workers.append(worker)
+        worker = self._attach(name, queue, take, flush, finish, end_s)
         if self._begun:
             worker.start()
         self._on_blocks.append(queue)
@@ -182,7 +221,7 @@ class Live:
         self._on_screen.add(now, now - completed, now - captured)
 
     def _queues(self) -> list[BoundedQueue[Any]]:
-        return [*self._on_frames, *self._on_blocks]
+        return [*self._on_frames, *self._on_blocks, *(self.hearing.queues if self.hearing else [])]
 
     def _rows_queue(self) -> BoundedQueue[Frames]:
         self.open()
@@ -191,6 +230,14 @@ class Live:
         self._on_frames.append(queue)
         if self._ended:
             queue.close()
+        return queue
+
+    def _heard_queue(self) -> BoundedQueue[Heard]:
+        self.open()
+        if self.hearing is None:
+            raise RuntimeError("nothing is heard without a model: live(…, model=…)")
+        queue: BoundedQueue[Heard] = BoundedQueue(QUEUE_ANSWERS, skip=self.source.realtime)
+        self.hearing.queues.append(queue)
         return queue
 
     def start(self) -> Self:
@@ -202,10 +249,11 @@ class Live:
         self.open()
         for number, consumer in enumerate(self._consumers, 1):
             self.attach_frames(getattr(consumer, "__name__", f"consumer {number}"), consumer)
-        if not (
-            self.workers or self.history
-        ):  # somebody will iterate: nothing is to be missed until then
+        others = any(worker is not self.listening for worker in self.workers)
+        if not (others or self.history):  # somebody will iterate: nothing is to be missed by then
             self._rows = self._rows_queue()
+            if self.hearing is not None:
+                self._answers = self._heard_queue()
         fast_switching(True)
         for worker in self.workers:
             worker.start()
@@ -243,8 +291,7 @@ class Live:
         Raises `SourceError` where the source failed, `RuntimeError` before `start`.
         """
         self._need_start()
-        if self._rows is not None:
-            self._rows.dont_wait()  # nobody iterates
+        self._nobody_iterates()
         end = math.inf if timeout_s is None else time.monotonic() + timeout_s
         # Not Thread.join: Ctrl-C in it makes Python take a running thread for a dead one.
         for done in (self._done, *(worker.done for worker in self.workers)):
@@ -262,7 +309,7 @@ class Live:
             return
         self.stop()
         for queue in self._queues():
-            queue.unbound()  # the processing thread may be waiting for a consumer
+            queue.unbound()  # the processing thread, or the model's, may be waiting for a consumer
         if not self._begun:
             self._end()
         else:
@@ -320,17 +367,48 @@ class Live:
             self._rows = self._rows_queue()
         rows = self._rows
         self._iterated = True
+        self._nobody_iterates()
         while not rows.over:
             frames = rows.get(0.1)
             if frames is not None:
                 yield frames
         self._raise_error()
 
+    def answers(self) -> Iterator[Answer]:
+        """Yield what the model says, an answer for each row, until the source ends.
+
+        Behind a real-time source, a loop that is too slow misses the oldest; any other source
+        waits for it. Raises as ``__iter__``, and `RuntimeError` where there is no model, or
+        consumers or a window beside it.
+        """
+        self._need_start()
+        if self._answers is None:
+            raise RuntimeError("no answers to take: live(…, model=…), without consumers")
+        answers = self._answers
+        self._answering = True
+        self._nobody_iterates()
+        while not answers.over:
+            heard = answers.get(0.1)
+            if heard is not None:
+                yield from heard.answers
+        self._raise_error()
+
+    def _nobody_iterates(self) -> None:
+        """Let no loop be waited for that was not begun: whoever waits or polls does not iterate."""
+        if self._rows is not None and not self._iterated:
+            self._rows.dont_wait()
+        if self._answers is not None and not self._answering:
+            self._answers.dont_wait()
+
     def latest(self) -> Frames | None:
         """A copy of the newest row; None before the first. Never waits."""
-        if self._rows is not None and not self._iterated:
-            self._rows.dont_wait()  # whoever polls does not iterate
+        self._nobody_iterates()
         return self._latest.get() if self._opened else None
+
+    def answer(self) -> Answer | None:
+        """The newest answer of the model; None before the first. Never waits."""
+        self._nobody_iterates()
+        return self.hearing.answer if self.hearing is not None else None
 
     @property
     def stats(self) -> LiveStats:
@@ -344,14 +422,17 @@ class Live:
             if self._ended:  # what was captured and never taken
                 lost["dropped"] = delivered - books.processed
         queues = self._queues()
-        if not self._iterated and self._rows is not None:
-            queues.remove(self._rows)
+        for queue, iterated in ((self._rows, self._iterated), (self._answers, self._answering)):
+            if queue is not None and not iterated:
+                queues.remove(queue)
+        skipped = self._skipped + sum(queue.skipped for queue in queues)
+        skipped += self.hearing.skipped if self.hearing is not None else 0
         return LiveStats(
             delivered=delivered,
             processed=books.processed,
             **lost,
             frames=books.frames,
-            skipped=self._skipped + sum(queue.skipped for queue in queues),
+            skipped=skipped,
             invalid=self._invalid + (self._analyzer.invalid if self._opened else 0),
             age_ms=books.age_ms,
             microphone=microphone,
@@ -364,6 +445,7 @@ class Live:
             **books.stages(),
             "frame_to_consumer": Delay.together(consumers),
             **self._on_screen.read(),
+            **(self.hearing.delays.read() if self.hearing is not None else {}),
         }
         if not isinstance(self.source, Microphone):
             del found["callback_jitter"]  # nobody called back
@@ -387,6 +469,7 @@ class Live:
             "lost": stats.lost,
             **{cause: getattr(stats, cause) for cause in CAUSES},
             "frames": stats.frames,
+            **({"model": self.model.name} if self.model is not None else {}),
             "invalid": stats.invalid,
             "notes": list(self.source.notes),
         }
@@ -476,7 +559,7 @@ class Live:
                 for frames in self._analyzer.flush():
                     self._hand_out(frames)
         finally:
-            for queue in self._queues():
+            for queue in (*self._on_frames, *self._on_blocks):
                 queue.close()
             if self._begun:
                 fast_switching(False)
@@ -494,6 +577,7 @@ def live(
     settings: Settings | None = None,
     *,
     consumers: Iterable[Callable[[Frames], None]] = (),
+    model: str | PathLike[str] | Model | None = None,
     realtime: bool = True,
     duration_s: float | None = None,
     tell: Callable[[str], None] | None = None,
@@ -510,6 +594,9 @@ def live(
     consumers
         Each is called with rows of its own (`Frames`), in a thread of its own. An exception ends
         that consumer alone.
+    model
+        What is heard is told by it: `Live.answers`, `Live.answer`. A path, or what `load_model`
+        made. It brings its own settings: others raise `ValueError`.
     realtime
         Whether a path is played at the pace of a microphone; else as fast as the slowest consumer
         takes it, and nothing is skipped.
@@ -526,6 +613,8 @@ def live(
     ------
     SourceError
         Where the source can't be read; a microphone tells when it is started.
+    ModelError
+        Where the model can't be used.
     ValueError
         Where an argument can't be used.
 
@@ -535,5 +624,11 @@ def live(
     if isinstance(source, np.ndarray):
         raise ValueError("samples have no rate: live(rtaudio.ArraySource(y, sr)), or analyze(y)")
     opened = Microphone() if source is None else open_source(source, realtime=realtime)
+    if model is not None:
+        model = model if isinstance(model, Model) else load_model(model)
+        model.settings_for(settings)
+        model.settings_for(overrides)
     settings = replace(settings or Settings(), **overrides)
-    return Live(opened, settings, consumers=consumers, duration_s=duration_s, tell=tell)
+    return Live(
+        opened, settings, consumers=consumers, model=model, duration_s=duration_s, tell=tell
+    )

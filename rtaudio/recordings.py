@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from rtaudio.analysis.analyzer import Tap
     from rtaudio.analysis.frames import Frames
+    from rtaudio.consumers.listener import Interval
+    from rtaudio.consumers.model import Model
     from rtaudio.sources.block import Source
 
 
@@ -225,6 +227,39 @@ def analyze(
         lambda: _as_source(source, settings, top_db), settings, collector.take, top_db=top_db
     )
     return collector.features(summary)
+
+
+def hear(
+    source: str | PathLike[str] | NDArray[np.floating], model: str | PathLike[str] | Model
+) -> list[Interval]:
+    """What a model hears in a whole recording.
+
+    Parameters
+    ----------
+    source
+        A path, ``demo:``, or samples (n,) or (n, channels) at the model's rate.
+    model
+        A path, or what `load_model` made.
+
+    Raises
+    ------
+    SourceError, ModelError
+        Where the recording or the model can't be used.
+
+    """
+    from rtaudio.consumers.listener import Intervals, Listener
+    from rtaudio.consumers.model import Model, load_model
+
+    model = model if isinstance(model, Model) else load_model(model)
+    settings = model.front_end.settings
+    listener, intervals = Listener(model), Intervals(model)
+    found: list[Interval] = []
+    analyze_recording(
+        lambda: _as_source(source, settings, None),
+        settings,
+        lambda frames: found.extend(intervals.take(listener.take(frames))),
+    )
+    return found + intervals.take(listener.end()) + intervals.end()
 
 
 def can_be_read_twice(name: str | PathLike[str]) -> bool:

@@ -212,7 +212,8 @@ class Session:
     def choose(self, number: int) -> None:
         """Listen to another device from now on."""
         assert self._devices is not None
-        others = (w for w in self.run.workers if w is not self._recording)
+        ours = (self._recording, self.run.listening)
+        others = (worker for worker in self.run.workers if worker not in ours)
         if not all(worker.done.is_set() for worker in others):
             return self.tell("what is being written belongs to this source: end the run first")
         if self._recording is not None:
@@ -231,7 +232,13 @@ class Session:
             microphone = old.source.elsewhere(device.index)
         settings = replace(old.settings, sr=old.asked_sr)
         try:
-            run = Live(microphone, settings, duration_s=old.remaining_s, tell=old.tell)
+            run = Live(
+                microphone,
+                settings,
+                model=old.model,
+                duration_s=old.remaining_s,
+                tell=old.tell,
+            )
             run.watch(self._history_of(run.open().settings))
         except (SourceError, ValueError) as error:
             return self.tell(f"still at {old.source.name}: {error}")

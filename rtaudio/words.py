@@ -112,6 +112,28 @@ class Words:
 
             yield report
 
+    @contextlib.contextmanager
+    def steps(self) -> Iterator[Callable[[str, int, int, str], None]]:
+        """One bar for work in steps, on a terminal alone: what, how many, of how many, words."""
+        if not self._terminal:
+            yield lambda what, done, total, words: None
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.completed} of {task.total}{task.fields[words]}", markup=False),
+        )
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+            task = bars.add_task("", words="")
+
+            def step(what: str, done: int, total: int, words: str) -> None:
+                bars.update(task, description=what, completed=done, total=total, words=words)
+
+            yield step
+
 
 def _columns() -> int:
     """How wide the terminal is that words go to."""

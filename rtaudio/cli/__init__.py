@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import rtaudio
-from rtaudio.cli.options import Parser, UsageError
+from rtaudio.cli.options import InputError, Parser, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +27,7 @@ COMMANDS = {
     "analyze": ("rtaudio.cli.analyze", "Features of recordings."),
     "live": ("rtaudio.cli.live", "A microphone, a file or standard input, as it sounds."),
     "devices": ("rtaudio.cli.devices", "The microphones and other inputs of this machine."),
+    "train": ("rtaudio.cli.train", "Learn sounds from a folder of recordings: a model."),
     "plot": ("rtaudio.cli.plot", "Five pictures of a recording."),
     "latency": ("rtaudio.cli.latency", "How late it is: each stage, and the round trip."),
     "doctor": ("rtaudio.cli.doctor", "What is missing on this machine, and how to mend it."),
@@ -41,6 +42,8 @@ examples:
   rtaudio plot song.flac                         five pictures: song.png
   rtaudio live --headless                        without a window: level, losses, delay
   rtaudio live --headless -d usb --record 'site_%Y%m%d_%H%M%S.wav' --rotate 1h
+  rtaudio train sounds -o sounds.onnx            learn sounds/LABEL/*.wav …
+  rtaudio live --model sounds.onnx               … and hear them live
   rtaudio latency                                every delay from the microphone on
   ffmpeg -i talk.m4a -f wav - | rtaudio analyze - -o talk.parquet
 
@@ -72,6 +75,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UsageError as error:
         print(f"rtaudio: {error}", file=sys.stderr)
         return USAGE
+    except InputError as error:
+        print(f"rtaudio: {error}", file=sys.stderr)
+        return UNREADABLE
     except KeyboardInterrupt:
         print("rtaudio: interrupted; what was not finished is not there", file=sys.stderr)
         return INTERRUPTED

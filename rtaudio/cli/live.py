@@ -7,18 +7,22 @@ import json
 import math
 import os
 import sys
+import threading
 from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rtaudio.cli import DONE, INTERRUPTED, UNREADABLE, Terminated, drop_stdout
 from rtaudio.cli.kernels import load_kernels
-from rtaudio.cli.meter import books, meter, say_priority, sum_up, title
+from rtaudio.cli.meter import books, heard_words, meter, say_priority, sum_up, title
 from rtaudio.cli.options import (
     UsageError,
     add_microphone,
+    add_model,
     add_settings,
+    check_labels,
     keep_recordings,
+    load_model,
     microphone_of,
     need,
     new_parser,
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
 
     from rtaudio.analysis.frames import Frames
     from rtaudio.analysis.settings import Settings
+    from rtaudio.consumers.hearing import Heard
     from rtaudio.consumers.recorder import Recorder
     from rtaudio.consumers.streaming import StreamingWriter
     from rtaudio.pipeline import Live
@@ -48,7 +53,9 @@ STALLED_S = 3.0  # how long Ctrl-C waits for a reader of standard output
 def main(argv: Sequence[str]) -> int:
     """Analyze sound as it comes, until it ends or Ctrl-C does."""
     args = parse(argv)
-    settings, look, words = settings_of(args), look_of(args), Words(args.quiet)
+    look, words = look_of(args), Words(args.quiet)
+    load_model(args)
+    settings = settings_of(args)
     load_kernels(words, live=True)
     return run(args, settings, look, words)
 
@@ -76,7 +83,9 @@ def run(
     try:
         if screen is None and (args.screenshot or not args.headless):
             screen = Screen(args, look, words)
-        run = Live(_source(args), settings, duration_s=args.duration, tell=tell)
+        run = Live(
+            _source(args), settings, model=args.model, duration_s=args.duration, tell=tell
+        )
         run.open()
     except (SourceError, ViewError) as error:
         words.error(str(error))
@@ -84,10 +93,10 @@ def run(
     try:
         if screen is not None:
             screen.begin(run, notices)
-        _attach(run, args, notes)
+        _attach(run, args, notes, words)
     except OSError as error:
         run.close()
-        place = error.filename or args.out or args.record
+        place = error.filename or args.out or args.record or args.labels
         words.error(f"{place}: {error.strerror or error}")
         return UNREADABLE
     except BaseException:
@@ -106,11 +115,13 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--fast", action="store_true", help="a file as fast as it can be read")
     add("--play", action="store_true", help="hear the file, too")
     add("-o", "--out", metavar="OUT", help="features into .csv, .npz, .parquet; - is stdout (CSV)")
-    add("--features", default="mfcc,rms,peak", metavar="LIST", help="of mfcc,rms,peak,mel_db,db …")
+    add("--features", metavar="LIST", help="of mfcc,rms,peak,mel_db,db … (mfcc,rms,peak)")
+    add("--labels", metavar="OUT", help="what --model hears into .csv, .txt (Audacity); - is stdout")
     add("--record", metavar="TAKE", help="record into .wav; its name may hold %%Y%%m%%d_%%H%%M%%S")
     add("--rotate", type=seconds, metavar="TIME", help="a new file every 1h; UTC in its name")
-    add("--json", action="store_true", help="one object a row on stdout")
+    add("--json", action="store_true", help="one object a row, or with --model an answer, on stdout")
     add("--raw", metavar="FORMAT", help="raw samples on stdin: f32le:48000:1")
+    add_model(parser)
     add_microphone(parser)
     add_look(parser)
     add_settings(parser)
@@ -161,9 +172,14 @@ def _check(args: argparse.Namespace) -> None:
             need("pyarrow", ".parquet", "parquet")
     if (args.out == "-" or args.json) and sys.stdout is None:
         raise UsageError("standard output is closed: --out FILE")
+    check_labels(args.labels, args.model)
+    if args.labels == "-" and (args.out == "-" or args.json):
+        raise UsageError("--labels - and --json or --out - all write to standard output: name files")
+    args.answers = args.json and args.model is not None
+    args.rows = args.json and (args.model is None or args.features is not None)
     try:
-        names = [name.strip() for name in args.features.split(",") if name.strip()]
-        args.features = check_features(names)
+        wanted = args.features or "mfcc,rms,peak"
+        args.features = check_features([n.strip() for n in wanted.split(",") if n.strip()])
     except ValueError as error:
         raise UsageError(str(error)) from None
 
@@ -187,7 +203,7 @@ def _source(args: argparse.Namespace) -> Source:
 # --- where the rows and the samples go --------------------------------------------------------
 
 
-def _attach(run: Live, args: argparse.Namespace, notes: deque[str]) -> None:
+def _attach(run: Live, args: argparse.Namespace, notes: deque[str], words: Words) -> None:
     """Attach what was asked for; raises `OSError` where it can't be written, and leaves nothing."""
     with contextlib.ExitStack() as undo:
         if args.play:
@@ -208,9 +224,23 @@ def _attach(run: Live, args: argparse.Namespace, notes: deque[str]) -> None:
             undo.callback(writer.discard)
             finish = lambda: _finish(writer, run)  # noqa: E731
             run.attach_frames("the output", writer.take, writer.flush, finish, end_s=None)
-        if args.json or args.out == "-":
-            out = _Stdout(run, args, notes)
-            run.attach_frames("standard output", out.take, out.flush, out.finish, STALLED_S)
+        if args.labels not in (None, "-"):
+            from rtaudio.consumers.labels import StreamingLabels
+
+            labels = StreamingLabels(Path(args.labels))
+            undo.callback(labels.discard)
+            take = lambda heard: labels.take(heard.ended)  # noqa: E731
+            run.attach_heard("the labels", take, end_s=None)
+        rows, heard = args.rows or args.out == "-", args.labels == "-" or args.answers
+        if rows or heard:
+            out = _Stdout(run, args, notes, rows + heard)
+            steps = (out.flush, out.finish, STALLED_S)
+            if rows:
+                run.attach_frames("standard output", out.take, *steps)
+            if heard:
+                run.attach_heard("standard output", out.hear, *steps)
+        if args.headless and run.hearing is not None and not heard:
+            run.attach_heard("the words", lambda heard: _say_heard(heard, words))
         if args.headless and not run.workers:  # the levels alone
             run.attach_frames("the levels", lambda frames: None)
         undo.pop_all()
@@ -244,18 +274,27 @@ def _finish(writer: StreamingWriter, run: Live) -> None:
         writer.discard()  # of an output that can't be completed, what nobody can read
 
 
-class _Stdout:
-    """Rows on standard output, as JSON lines or CSV; ends the run when nobody reads them.
+def _say_heard(heard: Heard, words: Words) -> None:
+    for interval in heard.ended:
+        words.say(heard_words(interval))
 
-    All of it in the consumer's own thread: a reader that stalls holds nobody else up.
+
+class _Stdout:
+    """Rows or answers on standard output, as JSON lines or CSV; ends the run when nobody reads.
+
+    All of it in the consumers' own threads: a reader that stalls holds nobody else up.
     """
 
-    _closed = False
-
-    def __init__(self, run: Live, args: argparse.Namespace, notes: deque[str]) -> None:
+    def __init__(
+        self, run: Live, args: argparse.Namespace, notes: deque[str], consumers: int
+    ) -> None:
         from rtaudio.consumers.writers import CsvWriter
 
         self._run, self._notes, self._json = run, notes, args.json
+        self._lock = threading.Lock()  # rows and answers come from two threads
+        self._consumers = consumers
+        self._closed = False
+        self._titles = args.labels == "-"  # to be written
         self._write = CsvWriter(sys.stdout, args.features, run.settings).take
         if args.json:
             self._names = ("time", "lost", *args.features)
@@ -265,15 +304,27 @@ class _Stdout:
         """Write some rows, and flush them: somebody may be waiting for each."""
         self._put(lambda: self._write(frames))
 
+    def hear(self, heard: Heard) -> None:
+        """Write what was heard: each answer as JSON, or each interval that has ended."""
+        self._put(lambda: self._write_heard(heard))
+
     def flush(self) -> None:
         """Write what was told meanwhile, where it is JSON."""
         self._put(lambda: None)
 
     def finish(self) -> None:
-        """Write the books, where it is JSON."""
-        self._put(lambda: self._put_json({"event": "end", **books(self._run)}))
+        """Write the books, where it is JSON, once all consumers have finished."""
+        with self._lock:
+            self._consumers -= 1
+            last = not self._consumers
+        if last:
+            self._put(lambda: self._put_json({"event": "end", **books(self._run)}))
 
     def _put(self, write: Callable[[], None]) -> None:
+        with self._lock:
+            self._put_now(write)
+
+    def _put_now(self, write: Callable[[], None]) -> None:
         if self._closed:
             return
         try:
@@ -291,6 +342,15 @@ class _Stdout:
     def _put_json(self, values: dict[str, Any]) -> None:
         if self._json:
             sys.stdout.write(_json(values) + "\n")
+
+    def _write_heard(self, heard: Heard) -> None:
+        for answer in heard.answers if self._json else ():
+            self._put_json({"event": "label", **answer._asdict()})
+        if not self._json:
+            from rtaudio.consumers.labels import TITLES, lines
+
+            sys.stdout.write(TITLES * self._titles + lines(heard.ended, ".csv"))
+            self._titles = False
 
     def _write_json(self, frames: Frames) -> None:
         columns = [getattr(frames, name).tolist() for name in self._names]
@@ -366,7 +426,7 @@ def _watch(run: Live, args: argparse.Namespace, words: Words) -> None:
     """Show the level until all is done."""
     words.say(title(run))
     run.start()
-    rows_on_it = (args.json or args.out == "-") and sys.stdout.isatty()
+    rows_on_it = (args.json or "-" in (args.out, args.labels)) and sys.stdout.isatty()
     said = False
     while not run.wait(METER_S):
         if not rows_on_it:

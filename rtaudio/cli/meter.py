@@ -12,6 +12,7 @@ from rtaudio.words import clock, one_line
 
 if TYPE_CHECKING:
     from rtaudio.books import LiveStats
+    from rtaudio.consumers.listener import Interval
     from rtaudio.pipeline import Live
     from rtaudio.words import Words
 
@@ -43,6 +44,9 @@ def meter(run: Live, width: int) -> str:
     seconds = heard_s(stats, run.source.sr)
     lost = f"lost {stats.lost / run.source.sr:.2f} s" if stats.lost else "nothing lost"
     parts = [f"{rms:6.1f} dBFS", clock(seconds), lost]
+    answer = run.answer()
+    if answer is not None:
+        parts.insert(1, f"{answer.label or '–'} {100 * answer.probability:.0f} %")
     if gone:
         parts[0] = f"no samples for {since_s:.0f} s"
     elif peak > -0.01:
@@ -60,6 +64,12 @@ def meter(run: Live, width: int) -> str:
         return text
     filled = round(bar * min(1.0, max(0.0, 1 + rms / 60)))
     return f"{'#' * filled:-<{bar}}  {text}"
+
+
+def heard_words(interval: Interval) -> str:
+    """One interval, in a line."""
+    start, end, label, probability = interval
+    return f"{start:9.2f} … {end:.2f} s  {100 * probability:3.0f} %  {label}"
 
 
 def say_priority(run: Live, words: Words) -> bool:
@@ -100,7 +110,7 @@ def sum_up(run: Live, words: Words) -> None:
     lost = lost_words(stats, sr)
     words.say(f"{_name(run)}: {heard_s(stats, sr):.3f} s, {stats.frames} rows; {lost}")
     if stats.skipped:
-        words.error(f"{stats.skipped} rows or samples were skipped by what was too slow for them")
+        words.error(f"{stats.skipped} rows, samples or answers were skipped by what was too slow for them")
 
 
 def books(run: Live) -> dict[str, Any]:

@@ -6,6 +6,8 @@ import argparse
 import contextlib
 import difflib
 import re
+import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -24,6 +26,10 @@ class UsageError(Exception):
     """The words on the command line are wrong: exit status 2."""
 
 
+class InputError(Exception):
+    """Something that was named can't be read or used: exit status 3."""
+
+
 class Parser(argparse.ArgumentParser):
     """One line for an error, as everywhere."""
 
@@ -39,53 +45,66 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{self.prog.partition(' ')[2] or 'usage'}: {message}; {hint}")
 
 
-def add_settings(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the analysis, spelled as in `Settings`, and ``--top-db``."""
+def add_settings(
+    parser: argparse.ArgumentParser,
+    sr: str = "the recording's",
+    n_fft: str = "2048",
+    hop: str = "512",
+    n_mels: str = "128",
+) -> None:
+    """Add the options of the analysis, spelled as in `Settings`, and ``--top-db``.
+
+    Some defaults differ between the commands: these words tell them. What is not given is None.
+    """
     group = parser.add_argument_group("analysis (as in librosa)")
     add = group.add_argument
-    add("--sr", type=int, metavar="HZ", help="analysis rate; resamples (default: the recording's)")
-    add("--n-fft", type=int, default=2048, metavar="N", help="samples of a frame (2048)")
+    add("--sr", type=int, metavar="HZ", help=f"analysis rate; resamples (default: {sr})")
+    add("--n-fft", type=int, metavar="N", help=f"samples of a frame ({n_fft})")
     add("--win-length", type=int, metavar="N", help="samples of the window (n_fft)")
-    add("--hop-length", type=int, default=512, metavar="N", help="samples to the next frame (512)")
-    add("--window", default="hann", metavar="NAME", help="scipy's name: hann, hamming, kaiser:8 …")
-    add("--no-center", action="store_true", help="frame 0 begins at sample 0, without padding")
-    add("--n-mels", type=int, default=128, metavar="N", help="mel bands (128)")
-    add("--fmin", type=float, default=0.0, metavar="HZ", help="lowest mel frequency (0)")
+    add("--hop-length", type=int, metavar="N", help=f"samples to the next frame ({hop})")
+    add("--window", metavar="NAME", help="scipy's name: hann, hamming, kaiser:8 … (hann)")
+    add(
+        "--no-center",
+        dest="center",
+        action="store_const",
+        const=False,
+        help="frame 0 begins at sample 0, without padding",
+    )
+    add("--n-mels", type=int, metavar="N", help=f"mel bands ({n_mels})")
+    add("--fmin", type=float, metavar="HZ", help="lowest mel frequency (0)")
     add("--fmax", type=float, metavar="HZ", help="highest mel frequency (half the rate)")
-    add("--htk", action="store_true", help="HTK's mel scale instead of Slaney's")
-    add("--n-mfcc", type=int, default=13, metavar="N", help="cepstral coefficients (13)")
+    add("--htk", action="store_const", const=True, help="HTK's mel scale instead of Slaney's")
+    add("--n-mfcc", type=int, metavar="N", help="cepstral coefficients (13)")
     add("--quantize-bits", type=int, metavar="N", help="round samples to N bits first")
-    add("--channel", default="mix", metavar="N", help="a channel from 1, or mix (the mean)")
+    add("--channel", metavar="N", help="a channel from 1, or mix (the mean; default)")
     add("--top-db", type=float, metavar="DB", help="clip dB that far below the loudest moment")
 
 
-def settings_of(args: argparse.Namespace) -> Settings:
-    """The `Settings` that the options of `add_settings` ask for; raises `UsageError`."""
+def given_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """What the options of `add_settings` ask for, by the names of `Settings`."""
     from rtaudio.analysis.settings import Settings
 
-    window: str | tuple[Any, ...] = args.window
-    if ":" in args.window:
+    names = (field.name for field in fields(Settings))
+    given = {name: value for name in names if (value := getattr(args, name)) is not None}
+    if ":" in given.get("window", ""):
         name, *parameters = args.window.split(":")
         with contextlib.suppress(ValueError):
-            window = (name, *map(float, parameters))
+            given["window"] = (name, *map(float, parameters))
+    if given.get("channel", "").isdecimal():
+        given["channel"] = int(args.channel)
+    return given
+
+
+def settings_of(args: argparse.Namespace) -> Settings:
+    """The `Settings` that the options ask for, or ``args.model`` has; raises `UsageError`."""
+    from rtaudio.analysis.settings import Settings
+
     try:
         if args.top_db is not None and not args.top_db >= 0:
             raise ValueError(f"--top-db {args.top_db:g} is below 0")
-        return Settings(
-            sr=args.sr,
-            n_fft=args.n_fft,
-            win_length=args.win_length,
-            hop_length=args.hop_length,
-            window=window,
-            center=not args.no_center,
-            n_mels=args.n_mels,
-            fmin=args.fmin,
-            fmax=args.fmax,
-            htk=args.htk,
-            n_mfcc=args.n_mfcc,
-            quantize_bits=args.quantize_bits,
-            channel=int(args.channel) if args.channel.isdecimal() else args.channel,
-        )
+        given = given_settings(args)
+        model = getattr(args, "model", None)
+        return Settings(**given) if model is None else model.settings_for(given)
     except ValueError as error:
         raise UsageError(str(error)) from None
 
@@ -106,6 +125,53 @@ def microphone_of(args: argparse.Namespace) -> dict[str, Any]:
     with contextlib.suppress(ValueError):
         latency = float(latency)
     return {"sr": args.device_rate, "blocksize": args.blocksize or 0, "latency": latency}
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a model."""
+    group = parser.add_argument_group("model")
+    add = group.add_argument
+    add("--model", metavar="ONNX", help="tell what is heard, by a model of rtaudio train")
+    add("--threshold", type=float, metavar="P", help="least probability of a label (0.5)")
+    add("--every-ms", type=float, metavar="MS", help="from one answer to the next (a hop)")
+    add("--smooth-ms", type=float, metavar="MS", help="average scores over so long (100)")
+
+
+def load_model(args: argparse.Namespace) -> None:
+    """Put the model in the place of its name in ``args.model``.
+
+    Raises `UsageError` for wrong options, `InputError` for a model that can't be used.
+    """
+    names = ("threshold", "every_ms", "smooth_ms")
+    given = {name: value for name in names if (value := getattr(args, name)) is not None}
+    if args.model is None:
+        for name in given:
+            raise UsageError(f"--{name.replace('_', '-')} is for a model: name one with --model")
+        return
+    from rtaudio.consumers import model
+
+    try:
+        args.model = model.load_model(args.model, **given)
+    except model.ModelError as error:
+        raise InputError(str(error)) from None
+    except ValueError as error:
+        raise UsageError(re.sub(r"^(\w+)=", _as_option, str(error))) from None
+
+
+def _as_option(name: re.Match[str]) -> str:
+    return f"--{name[1].replace('_', '-')} "
+
+
+def check_labels(labels: str | None, model: object) -> None:
+    """Raise `UsageError` where ``--labels`` can't be."""
+    if labels is None:
+        return
+    if model is None:
+        raise UsageError("--labels is what a model hears: name one with --model")
+    if labels != "-" and Path(labels).suffix not in (".csv", ".txt"):
+        raise UsageError(f"--labels {labels}: .csv, .txt (for Audacity), or - for stdout")
+    if labels == "-" and sys.stdout is None:
+        raise UsageError("standard output is closed: --labels FILE")
 
 
 def seconds(text: str) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 KEEP_S = 600.0
 MOST_BYTES = 256 << 20
+MOST_LABELS = 4096
 SPAN_ROWS = 4096  # finer than a screen is wide, a span of the picture needs no rows
 NOT_THERE, LOST, HEARD = 0, 1, 2
 #: Least and greatest sample of a bucket of the waveform that has none.
@@ -69,6 +71,7 @@ class History:
         self._completed = np.empty(n, np.float64)
         self._state = np.zeros(n, np.uint8)
         self._full_scale_db = np.float32(settings.full_scale_db)
+        self._labels: deque[tuple[float, float, str, float]] = deque(maxlen=MOST_LABELS)
         self._begin: int | None = None  # number of the very first row
         self._stop = 0
         self._row_next = 0  # number of the next frame's row, in hops
@@ -142,6 +145,16 @@ class History:
         self._wave[buckets[-size:] % size] = wave[-size:]
         self._bucket = int(buckets[-1])
 
+    def label(self, interval: tuple[float, float, str, float]) -> None:
+        """Take what was heard from when (s) to when, and its probability; again while it grows.
+
+        The model's thread.
+        """
+        if self._labels and self._labels[-1][0] == interval[0]:
+            self._labels[-1] = interval
+        else:
+            self._labels.append(interval)
+
     # --- readers ------------------------------------------------------------------------------
 
     @property
@@ -199,6 +212,10 @@ class History:
     def levels(self, first: int, stop: int) -> Floats:
         """RMS, peak, and which share of the frame was lost; shape (stop - first, 3)."""
         return self._levels[self._at(first, stop)]
+
+    def labels(self) -> list[tuple[float, float, str, float]]:
+        """What was heard: begin and end in s, label, probability, in the order of time."""
+        return list(self._labels)
 
     def wave(self, first: int, stop: int) -> Floats:
         """Least and greatest sample of each bucket; (rows, buckets, 2).

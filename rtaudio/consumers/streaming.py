@@ -87,8 +87,8 @@ class StreamingCsv(CsvWriter):
         header, self._header = self._header, ""  # with no rows yet, too
         self._rows = 0
         self._kept = False
-        with _named(path):
-            self._csv = _Growing(path, header.encode("ascii"))
+        with named(path):
+            self._csv = Growing(path, header.encode("ascii"))
             try:
                 _write_whole(self._beside, _json(_begun(settings)))
             except BaseException:
@@ -106,7 +106,7 @@ class StreamingCsv(CsvWriter):
         """Write what is held."""
         if not self._rows:
             return
-        with _named(self._path):
+        with named(self._path):
             self._csv.append(self._text.getvalue().encode("ascii"))
         self._file = self._text = io.StringIO()
         self._rows = 0
@@ -115,14 +115,14 @@ class StreamingCsv(CsvWriter):
     def finish(self, about: dict[str, Any]) -> None:
         """Write what is held, and what is known about it into .json."""
         self.flush()
-        with _named(self._path):
+        with named(self._path):
             _write_whole(self._beside, _json(about))
         self._kept = True
 
     def discard(self) -> None:
         """Leave nothing behind but rows."""
         if not self._kept:
-            with _named(self._path):
+            with named(self._path):
                 self._path.unlink(missing_ok=True)
                 self._beside.unlink(missing_ok=True)
 
@@ -149,12 +149,12 @@ class StreamingParquet:
         self._path = path
         self._held = HeldRows(names, settings, HELD_ROWS)
         self._about = _begun(settings)
-        self._current: _Growing | None = None
+        self._current: Growing | None = None
         self._minute = 0
         self._kept = False
         _clear(path)
         try:
-            with _named(path):
+            with named(path):
                 _write_whole(path / "_about.json", _json(self._about))
         except BaseException:
             self.discard()
@@ -180,13 +180,13 @@ class StreamingParquet:
 
     def _write_batch(self) -> None:
         data = self._held.batch().serialize().to_pybytes()
-        with _named(self._path):
+        with named(self._path):
             if self._current:
                 self._current.append(data)
             else:
                 schema = self._held.schema.with_metadata(metadata(self._about))
                 begin = schema.serialize().to_pybytes()
-                self._current = _Growing(self._path / "_current.arrows", begin + data)
+                self._current = Growing(self._path / "_current.arrows", begin + data)
         self._held.filled = 0
         self._kept = True
 
@@ -195,7 +195,7 @@ class StreamingParquet:
         self.flush()
         if not self._current:
             return
-        with _named(self._path):
+        with named(self._path):
             part = Partial(self._path / f"part-{self._minute:06d}.parquet")
             try:
                 _convert(self._current.path, part.name, self._held.schema, about)
@@ -210,13 +210,13 @@ class StreamingParquet:
         if not self._kept:
             self._write_batch()  # no rows at all are a table too
         self._end_minute(about)
-        with _named(self._path):
+        with named(self._path):
             _write_whole(self._path / "_about.json", _json(about))
 
     def discard(self) -> None:
         """Leave nothing behind but rows."""
         if not self._kept:
-            with _named(self._path):
+            with named(self._path):
                 (self._path / "_about.json").unlink(missing_ok=True)
                 self._path.rmdir()
 
@@ -272,7 +272,7 @@ class StreamingNpz(NpzWriter):
     def __init__(self, path: Path, names: Sequence[str], settings: Settings) -> None:
         self._path = path
         self._torn = False
-        with _named(path):
+        with named(path):
             super().__init__(path, names)
         for name, titles in columns(names, settings).items():  # where no row comes, too
             width = () if titles == [name] else (len(titles),)
@@ -283,7 +283,7 @@ class StreamingNpz(NpzWriter):
         if self._torn:  # what followed would stand beside other features' rows
             raise OSError(None, "is not taking rows since its disk was full", str(self._path))
         try:
-            with _named(self._path):
+            with named(self._path):
                 super().take(frames)
         except BaseException:
             self._torn = True
@@ -294,14 +294,14 @@ class StreamingNpz(NpzWriter):
 
     def finish(self, about: dict[str, Any]) -> None:
         """Put the arrays together, and give the file its name."""
-        with _named(self._path):
+        with named(self._path):
             super().finish(about)
 
 
 # --- files ------------------------------------------------------------------------------------
 
 
-class _Growing:
+class Growing:
     """A file that grows by whole pieces: all of a piece is in it, or nothing."""
 
     def __init__(self, path: Path, begin: bytes) -> None:
@@ -342,7 +342,7 @@ def _write_whole(path: Path, data: bytes) -> None:
 
 
 @contextlib.contextmanager
-def _named(path: Path) -> Iterator[None]:
+def named(path: Path) -> Iterator[None]:
     """Give an `OSError` the name of the output, which is what the user knows."""
     try:
         yield

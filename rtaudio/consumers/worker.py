@@ -39,6 +39,8 @@ class BoundedQueue(Generic[Item]):
         """How many rows were thrown away."""
         self.delays = Delays("frame_to_consumer")
         """How long items took from when they were made until the reader got them."""
+        self.made = math.nan
+        """When the item was made that the reader got last. The reader's thread."""
         self._capacity = capacity
         self._items: deque[tuple[Item, float]] = deque()  # with when they were made
         self._length = 0
@@ -69,7 +71,7 @@ class BoundedQueue(Generic[Item]):
             item, made = self._items.popleft()
             self._length -= len(item)
             self._changed.notify_all()
-        now = time.perf_counter()
+        self.made, now = made, time.perf_counter()
         self.delays.add(now, now - made)
         return item
 
@@ -90,6 +92,11 @@ class BoundedQueue(Generic[Item]):
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+
+    @property
+    def waiting(self) -> int:
+        """How many rows wait for the reader."""
+        return self._length
 
     @property
     def over(self) -> bool:

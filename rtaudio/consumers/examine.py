@@ -1,0 +1,188 @@
+"""The process that tries a model first: it may crash, hang or run out of memory, and alone does.
+
+Standard input: the length of the JSON beside the model (8 bytes), that JSON, the model. Standard
+output: a JSON object with ``front_end`` or ``error``.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rtaudio.consumers.model import KEY, FrontEnd, session_options
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MOST_MEMORY = 4 << 30
+MOST_CPU_S = 25
+OPSETS = {"": (7, 26), "ai.onnx.ml": (1, 5)}  # the least and the greatest of each domain
+MAKE = "make one with rtaudio train"
+
+
+class Refused(Exception):
+    """What is wrong with the model, and what to do."""
+
+
+def main() -> None:
+    """Examine what standard input holds, and say what it is."""
+    _limit()
+    data = sys.stdin.buffer.read()
+    (length,) = struct.unpack_from("<Q", data)
+    said = sys.stdout
+    sys.stdout = sys.stderr  # whatever else prints
+    try:
+        answer = {"front_end": examine(data[8 + length :], data[8 : 8 + length]).to_json()}
+    except Refused as refused:
+        answer = {"error": str(refused)}
+    except MemoryError:
+        answer = {"error": f"takes more than {MOST_MEMORY >> 30} GB: use a smaller model"}
+    print(json.dumps(answer), file=said)
+
+
+def _limit() -> None:
+    """Take no more than so much memory and time, where the system can hold us to it."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    for what, most in ((resource.RLIMIT_AS, MOST_MEMORY), (resource.RLIMIT_CPU, MOST_CPU_S)):
+        _, hard = resource.getrlimit(what)
+        resource.setrlimit(what, (most if hard < 0 else min(most, hard), hard))
+
+
+def examine(data: bytes, beside: bytes = b"") -> FrontEnd:
+    """Look at a model and run it once on zeros; raises `Refused`."""
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(data)
+    except (DecodeError, UnicodeDecodeError):
+        raise Refused(f"is no ONNX file, or is cut off: {MAKE}") from None
+    if not (model.ir_version and model.opset_import and model.graph.node):
+        raise Refused(f"is no ONNX file, or is cut off: {MAKE}")
+    _check_operators(model)
+    front_end = _front_end(model, beside)
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as error:
+        raise Refused(f"is no valid ONNX model ({_line(error)}): export it again") from None
+    _run(data, front_end)
+    return front_end
+
+
+def _check_operators(model: Any) -> None:
+    """Refuse what is not plain arithmetic of known operators, all in this one file."""
+    import onnx
+
+    versions = {}
+    for opset in model.opset_import:
+        domain = "" if opset.domain == "ai.onnx" else opset.domain
+        if domain not in OPSETS:
+            raise Refused(f"needs operators of {domain!r}: export it with those of ONNX alone")
+        least, most = OPSETS[domain]
+        if not least <= opset.version <= most:
+            raise Refused(
+                f"is of opset {opset.version} of {domain or 'ai.onnx'}: export it with one in "
+                f"{least} … {most}"
+            )
+        versions[domain] = opset.version
+    if model.functions:
+        raise Refused("has functions of its own: export it with operators of ONNX alone")
+    for tensor in _tensors(model.graph):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
+            raise Refused("keeps weights in other files: save it as one, without external data")
+    for node in model.graph.node:
+        domain = "" if node.domain == "ai.onnx" else node.domain
+        version = versions.get(domain)
+        if version is None or not onnx.defs.has(node.op_type, version, domain):
+            raise Refused(
+                f"has the operator {node.op_type!r:.60}, which is not one of its opsets: export it "
+                "with operators of ONNX alone"
+            )
+        kinds = {attribute.type for attribute in node.attribute}
+        if kinds & {onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS}:
+            raise Refused(f"has loops or branches ({node.op_type}): export it without")
+
+
+def _tensors(graph: Any) -> Iterator[Any]:
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield from (attribute.t, *attribute.tensors)
+            for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+                yield from (sparse.values, sparse.indices)
+
+
+def _front_end(model: Any, beside: bytes) -> FrontEnd:
+    own = {entry.key: entry.value for entry in model.metadata_props}.get(KEY)
+    text = own or beside.decode(errors="replace")
+    where = f"its metadata {KEY!r}" if own else "the .json beside it"
+    if not text:
+        raise Refused(
+            "has no front end: write settings, context and labels as JSON into a .json beside it"
+        )
+    try:
+        return FrontEnd.from_json(text)
+    except ValueError as error:
+        raise Refused(f"{where}: {_line(error)}: write it anew, or {MAKE}") from None
+
+
+def _run(data: bytes, front_end: FrontEnd) -> None:
+    """Run it on zeros, as it will be run."""
+    import onnxruntime
+
+    try:
+        session = onnxruntime.InferenceSession(
+            data, session_options(), providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # noqa: BLE001 - onnxruntime raises classes of its own
+        raise Refused(f"can't be loaded by onnxruntime ({_line(error)}): export it again") from None
+    given, got = session.get_inputs(), session.get_outputs()
+    wanted = (front_end.context, front_end.width)
+    if len(given) != 1 or len(got) != 1:
+        raise Refused(
+            f"has {len(given)} inputs and {len(got)} outputs: one of each is wanted, (batch, "
+            "context, features) and (batch, labels)"
+        )
+    (given,) = given
+    if given.type != "tensor(float)" or len(given.shape) != 3:
+        raise Refused(
+            f"takes {given.type} {given.shape}: float32 (batch, context, features) is wanted"
+        )
+    if any(isinstance(n, int) and n != want for n, want in zip(given.shape, (1, *wanted), strict=True)):
+        raise Refused(
+            f"takes {given.shape}, and its front end makes (batch, {wanted[0]}, {wanted[1]}): "
+            "context and features have to be those it was trained with"
+        )
+    try:
+        (scores,) = session.run(None, {given.name: np.zeros((1, *wanted), np.float32)})
+    except Exception as error:  # noqa: BLE001 - likewise
+        raise Refused(f"can't be run ({_line(error)}): export it again") from None
+    labels = len(front_end.labels)
+    if not isinstance(scores, np.ndarray) or scores.shape != (1, labels):
+        raise Refused(
+            f"gives {getattr(scores, 'shape', type(scores).__name__)}, and its front end has "
+            f"{labels} labels: (1, {labels}) is wanted"
+        )
+    if scores.dtype != np.float32:
+        raise Refused(f"gives {scores.dtype}: float32 scores are wanted")
+    if front_end.scores == "probabilities" and not ((scores >= 0) & (scores <= 1)).all():
+        raise Refused('gives scores beyond 0 … 1: "scores": "logits" in its front end')
+
+
+def _line(error: BaseException) -> str:
+    """The first line of what a library says."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".: ")[:200]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,302 @@
+"""A model: one ONNX file, whose metadata hold the front end that its rows are computed by.
+
+A file may come from anywhere, so a process of its own looks at it first (`examine`): what crashes,
+hangs or takes all memory there is refused here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import subprocess
+import sys
+from dataclasses import asdict, dataclass, field, fields
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rtaudio.analysis.frames import check_features
+from rtaudio.analysis.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float32]
+
+MOST_BYTES = 64 << 20
+MOST_INPUTS = 1 << 20  # numbers in a context
+MOST_LABELS = 10_000
+EXAMINE_S = 30.0
+KEY = "rtaudio"  # of the metadata
+SCORES = ("probabilities", "logits")
+
+
+class ModelError(Exception):
+    """A model can't be used. One line, with what to do."""
+
+
+@dataclass(frozen=True)
+class FrontEnd:
+    """What a model's input and output are: it travels with the model. Bad values: `ValueError`."""
+
+    settings: Settings
+    """By which its rows are computed; ``sr`` is known."""
+    context: int
+    """How many rows it is given at once: the answer is for the one in the middle."""
+    labels: tuple[str, ...]
+    """What its scores are of, in their order. Those that begin with ``_`` are never told."""
+    features: tuple[str, ...] = ("mfcc",)
+    """Which features make a row, side by side, in the order of `FEATURES`."""
+    scores: str = "probabilities"
+    """Or ``logits``: then softmax makes probabilities of them."""
+    training: dict[str, Any] = field(default_factory=dict, compare=False)
+    """How it was made, where that is told."""
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        if self.settings.sr is None:
+            raise ValueError("settings have no sr: a model is for one rate")
+        for name, kind in (("context", int), ("scores", str), ("training", dict)):
+            if not isinstance(getattr(self, name), kind):
+                raise ValueError(f"{name}={getattr(self, name)!r:.80} is not {kind.__name__}")
+        object.__setattr__(self, "features", check_features(self.features))
+        wide = self.context * self.width
+        if self.context < 1 or wide > MOST_INPUTS:
+            raise ValueError(f"context={self.context} is not in 1 … {MOST_INPUTS // self.width}")
+        if not isinstance(self.labels, tuple) or not all(isinstance(x, str) for x in self.labels):
+            raise ValueError("labels are not names")
+        if not 1 <= len(self.labels) <= MOST_LABELS or len(set(self.labels)) < len(self.labels):
+            raise ValueError(f"labels are not 1 … {MOST_LABELS} different names")
+        if self.scores not in SCORES:
+            raise ValueError(f"scores={self.scores!r} is not one of {', '.join(SCORES)}")
+
+    @property
+    def width(self) -> int:
+        """How many numbers a row has."""
+        settings = self.settings
+        widths = {"mfcc": settings.n_mfcc, "mel_db": settings.n_mels}
+        widths |= dict.fromkeys(("db", "power"), settings.n_bins)
+        return sum(widths.get(name, 1) for name in self.features)
+
+    @property
+    def hop_s(self) -> float:
+        """From one row to the next."""
+        return self.settings.hop_length / (self.settings.sr or 1)
+
+    def rows(self, frames: Any) -> Floats:
+        """The rows of `Frames` as a model takes them, (k, width)."""
+        columns = (getattr(frames, name).reshape(len(frames), -1) for name in self.features)
+        return np.concatenate(list(columns), axis=1, dtype=np.float32)
+
+    def to_json(self) -> str:
+        """As it stands in a model's metadata; `from_json` reads it back."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> FrontEnd:
+        """Read what `to_json` wrote, or somebody else; `ValueError` says what is wrong."""
+        try:
+            values = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"not JSON ({error})") from None
+        if not isinstance(values, dict) or not isinstance(values.get("settings"), dict):
+            raise ValueError("has no settings")
+        known = {item.name: values[item.name] for item in fields(cls) if item.name in values}
+        if missing := {"context", "labels"} - set(known):
+            raise ValueError(f"has no {' and no '.join(sorted(missing))}")
+        for name in ("labels", "features"):
+            if name in known:
+                known[name] = tuple(known[name]) if isinstance(known[name], list) else ()
+        try:
+            known["settings"] = Settings(**known["settings"])
+        except TypeError as error:
+            raise ValueError(f"settings: {error}") from None
+        return cls(**known)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that was examined, and how its answers are told. Made by `load_model`."""
+
+    name: str
+    data: bytes = field(repr=False)
+    """The ONNX file."""
+    front_end: FrontEnd
+    every_ms: float | None = None
+    """From one answer to the next, rounded to hops; None is one a hop."""
+    smooth_ms: float = 100.0
+    """Over how long scores are averaged, around each answer."""
+    threshold: float = 0.5
+    """A label is told whose probability is at least this."""
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        if self.every_ms is not None and not 0 < self.every_ms <= 3.6e6:
+            raise ValueError(f"every_ms={self.every_ms:g} is not above 0, an hour at most (ms)")
+        if not 0 <= self.smooth_ms <= 60e3:
+            raise ValueError(f"smooth_ms={self.smooth_ms:g} is not in 0 … 60000 (ms)")
+        if not 0 <= self.threshold <= 1:
+            raise ValueError(f"threshold={self.threshold:g} is not in 0 … 1")
+
+    @property
+    def step(self) -> int:
+        """How many rows from one answer to the next."""
+        return max(1, round((self.every_ms or 0) / 1e3 / self.front_end.hop_s))
+
+    @property
+    def reach(self) -> int:
+        """How many answers before and after one are averaged with it."""
+        return round(self.smooth_ms / 2e3 / (self.step * self.front_end.hop_s))
+
+    @property
+    def delay_s(self) -> float:
+        """How long after the middle of a row its answer is due, by the settings alone.
+
+        The rows of the context that come after it, and the answers that are averaged with it.
+        """
+        front_end = self.front_end
+        rows = front_end.context - 1 - front_end.context // 2 + self.reach * self.step
+        return rows * front_end.hop_s
+
+    def settings_for(self, asked: Settings | Mapping[str, Any] | None) -> Settings:
+        """The model's settings; `ValueError` where others were asked for.
+
+        Of `Settings`, what differs from the defaults was asked for; of a mapping, all.
+        """
+        own, default = self.front_end.settings, Settings()
+        if isinstance(asked, Settings):
+            given = {name: getattr(asked, name) for name in asdict(asked)}
+            asked = {name: value for name, value in given.items() if value != getattr(default, name)}
+        for name, value in (asked or {}).items():
+            if value != getattr(own, name):
+                raise ValueError(
+                    f"{name}={value} does not match the model, which was trained with "
+                    f"{getattr(own, name)}: leave out {name}"
+                )
+        return own
+
+    def start(self) -> Callable[[Floats], Floats]:
+        """A session of onnxruntime with one thread: (context, width) → probabilities (labels,).
+
+        Always one context at a time: products of several round differently.
+        """
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(
+            self.data, session_options(), providers=["CPUExecutionProvider"]
+        )
+        (given,) = session.get_inputs()
+        name = given.name
+        logits = self.front_end.scores == "logits"
+
+        def infer(rows: Floats) -> Floats:
+            scores: Floats = session.run(None, {name: rows[np.newaxis]})[0][0]
+            return softmax(scores) if logits else scores
+
+        return infer
+
+
+def session_options() -> Any:
+    """One thread, no spinning, and nothing said on stderr."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    return options
+
+
+def softmax(scores: Floats) -> Floats:
+    """Probabilities of logits, (labels,)."""
+    powers = np.exp(scores - scores.max())
+    return np.asarray(powers / powers.sum(), np.float32)
+
+
+def load_model(
+    path: str | os.PathLike[str],
+    *,
+    every_ms: float | None = None,
+    smooth_ms: float = 100.0,
+    threshold: float = 0.5,
+) -> Model:
+    """Load a model: an ONNX file by `rtaudio train`, or any other with a front end.
+
+    The front end is JSON, under the key ``rtaudio`` in its metadata, or beside it in
+    ``MODEL.json``: ``settings`` (of `Settings`, with ``sr``), ``context`` (rows), ``labels``, and
+    where they differ from their defaults ``features`` and ``scores``, as in `FrontEnd`. The model
+    has one float32 input (batch, context, features) and one output of scores (batch, labels).
+
+    Parameters
+    ----------
+    path
+        The file; at most 64 MB.
+    every_ms
+        From one answer to the next; by default one a hop.
+    smooth_ms
+        Over how long scores are averaged, around each answer.
+    threshold
+        A label is told whose probability is at least this.
+
+    Raises
+    ------
+    ModelError
+        Where it can't be used; a process of its own has tried it first.
+    ValueError
+        Where an argument can't be used.
+
+    """
+    path = Path(path)
+    for package in ("onnx", "onnxruntime"):
+        if find_spec(package) is None:
+            raise ModelError(f"a model needs {package}: pip install 'rtaudio[onnx]'")
+    try:
+        data, beside = _read(path), _read_beside(path)
+    except OSError as error:
+        raise ModelError(f"{path}: {error.strerror or error}: name an ONNX file") from None
+    front_end = FrontEnd.from_json(_examine(path, data, beside))
+    return Model(str(path), data, front_end, every_ms, smooth_ms, threshold)
+
+
+def _read(path: Path) -> bytes:
+    if path.is_dir():
+        raise ModelError(f"{path}: is a folder: name an ONNX file")
+    with path.open("rb") as file:
+        data = file.read(MOST_BYTES + 1)  # a size may lie, as of a pipe
+    if len(data) > MOST_BYTES:
+        raise ModelError(f"{path}: is larger than {MOST_BYTES >> 20} MB: use a smaller model")
+    return data
+
+
+def _read_beside(path: Path) -> bytes:
+    beside = path.with_suffix(".json")
+    return _read(beside) if beside.is_file() else b""
+
+
+def _examine(path: Path, data: bytes, beside: bytes) -> str:
+    """The front end as JSON, as the process says that looked at the model; raises `ModelError`."""
+    python = os.environ.get("RTAUDIO_PYTHON", sys.executable)
+    command = [python, "-P", "-m", "rtaudio.consumers.examine"]
+    given = struct.pack("<Q", len(beside)) + beside + data
+    try:
+        done = subprocess.run(command, input=given, capture_output=True, timeout=EXAMINE_S)  # noqa: S603
+    except subprocess.TimeoutExpired:
+        raise ModelError(f"{path}: takes more than {EXAMINE_S:g} s to load: not used") from None
+    try:
+        said = json.loads(done.stdout)
+    except ValueError:
+        last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        why = f"status {done.returncode}" if done.returncode > 0 else f"signal {-done.returncode}"
+        raise ModelError(f"{path}: the process that tried it died ({why}) {last:.200}") from None
+    if "error" in said:
+        raise ModelError(f"{path}: {said['error']}")
+    return str(said["front_end"])
+
+
+def told(labels: Iterable[str]) -> list[int]:
+    """Numbers of the labels that are told."""
+    return [number for number, label in enumerate(labels) if not label.startswith("_")]

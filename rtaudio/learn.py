@@ -1,0 +1,724 @@
+"""Learning: a folder of labelled recordings becomes a model that `live` and `analyze` run.
+
+`fit` is the few lines under it, for any arrays. Rows are computed by the analyzer, contexts are cut
+and held-out recordings are judged by the listener: what is trained is what is run.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import warnings
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+
+from rtaudio.analysis.analyzer import Analyzer
+from rtaudio.analysis.settings import Settings
+from rtaudio.consumers.listener import Intervals, Listener, longest, silence
+from rtaudio.consumers.model import KEY, FrontEnd, Model
+from rtaudio.consumers.partial import Partial
+from rtaudio.sources import open_source
+from rtaudio.sources.block import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from rtaudio.analysis.frames import Frames
+
+    Floats = NDArray[np.float32]
+    Indices = NDArray[np.int64]
+
+SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
+NOTHING = "_"  # the label of what is beside the recordings
+CHUNK = 16384  # examples at once
+MOST_AN_EPOCH = 200_000  # examples; others are drawn for the next
+VALIDATION = 0.1
+ALPHA = 0.1  # the L2 penalty of contexts, which are many and alike
+FRAME_S = 0.032
+LEAST_GAIN_DB, MOST_GAIN_DB = -18.0, 6.0  # of the copies
+LEAST_NOISE_DB, MOST_NOISE_DB = -95.0, -45.0
+
+
+class LearnError(Exception):
+    """What was given can't be learned. One line, with what to do."""
+
+
+class Examples(Protocol):
+    """What `fit` learns from: an array, or anything that has a length and gives rows."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, indices: Any) -> Any: ...
+
+
+# --- the few lines under it -------------------------------------------------------------------
+
+
+@dataclass
+class Fit:
+    """A network that has learned."""
+
+    pipeline: Any
+    """Of scikit-learn: it standardizes, then a multilayer perceptron answers."""
+    losses: list[float]
+    """Of each epoch."""
+    held_out: Indices
+    """Numbers of the examples that it has not seen."""
+    error: float
+    """Over these: the mean squared error, or with labels the share that is wrong; NaN of none."""
+    epochs: int
+    """After how many it was best."""
+
+    def predict(self, x: Examples) -> NDArray[Any]:
+        """Values, or labels; (n,)."""
+        parts = [self.pipeline.predict(some) for some in _chunks(x, np.arange(len(x)))]
+        return np.concatenate(parts)
+
+
+def fit(
+    x: Examples,
+    y: Sequence[Any] | NDArray[Any],
+    *,
+    hidden: int | Sequence[int] = 64,
+    activation: str = "logistic",
+    learning_rate: float = 0.1,
+    epochs: int = 200,
+    batch_size: int = 200,
+    alpha: float = 1e-4,
+    patience: int = 10,
+    test_size: float = 0.3,
+    groups: Sequence[Any] | NDArray[Any] | None = None,
+    seed: int = 0,
+    on_epoch: Callable[[int, float], object] | None = None,
+) -> Fit:
+    """Fit a multilayer perceptron by stochastic gradient descent.
+
+    Inputs are standardized; the loss is the squared error, or for labels the cross-entropy, each
+    label weighing the same however many examples it has.
+
+    Parameters
+    ----------
+    x
+        (n, …), or anything with a length that gives ``x[indices]``.
+    y
+        (n,): floats to be predicted, or labels to be told apart.
+    hidden
+        Neurons of the hidden layer, or of each of several.
+    activation
+        Of the hidden neurons: ``logistic`` (the sigmoid), ``relu`` or ``tanh``.
+    learning_rate, epochs, batch_size
+        Of the descent, with Nesterov's momentum of 0.9.
+    alpha
+        L2 penalty of the weights, as scikit-learn has it.
+    patience
+        Stop after so many epochs without a lower loss over a tenth of the examples, kept aside;
+        the best epoch's weights are kept. 0: all epochs, and learn from all.
+    test_size
+        Share that is held out, to be judged by; 0 is none.
+    groups
+        (n,): examples of one group stay together where some are held out or kept aside.
+    seed
+        The same one gives the same network.
+    on_epoch
+        Called after each with its number from 1 and the loss.
+
+    Raises
+    ------
+    ValueError
+        Where an argument can't be used, or the loss is no number.
+
+    """
+    from sklearn.pipeline import make_pipeline
+
+    y = np.asarray(y)
+    groups = np.arange(len(y)) if groups is None else np.asarray(groups)
+    if not len(x) == len(y) == len(groups):
+        raise ValueError(f"{len(x)} examples, {len(y)} values and {len(groups)} groups: not alike")
+    random = np.random.default_rng(seed)
+    values = y.dtype.kind == "f"
+    seen, held_out = split(groups, None if values else y, test_size, seed)
+    learned, aside = seen, seen[:0]
+    if patience:
+        part, rest = split(groups[seen], None if values else y[seen], VALIDATION, seed)
+        learned, aside = seen[part], seen[rest]
+    scaler = _scaler(x, random.permutation(learned))
+    network = _network(values, hidden, activation, learning_rate, batch_size, alpha, seed)
+    weights = None if values else _weights(y, learned)
+    losses: list[float] = []
+    best: tuple[float, int, Any] = (math.inf, 0, None)
+    for epoch in range(1, epochs + 1):
+        order = random.permutation(learned)[:MOST_AN_EPOCH]
+        losses.append(_epoch(network, scaler, x, y, order, weights, best[2] is None and epoch == 1))
+        if not math.isfinite(losses[-1]):
+            raise ValueError(f"learning_rate={learning_rate:g} is too large: the loss is no number")
+        now = _loss(network, scaler, x, y, aside, weights) if len(aside) else losses[-1]
+        if now < best[0] - 1e-6 or not len(aside):
+            best = (now, epoch, _copied(network))
+        if on_epoch is not None:
+            on_epoch(epoch, losses[-1])
+        if epoch - best[1] >= patience > 0:
+            break
+    network.coefs_, network.intercepts_ = best[2]
+    result = Fit(make_pipeline(scaler, network), losses, held_out, math.nan, best[1])
+    if len(held_out):
+        predicted = [result.pipeline.predict(some) for some in _chunks(x, held_out)]
+        off = np.concatenate(predicted) - y[held_out] if values else None
+        wrong = np.concatenate(predicted) != y[held_out] if off is None else off**2
+        result.error = float(np.mean(wrong))
+    return result
+
+
+def split(
+    groups: NDArray[Any], labels: NDArray[Any] | None, share: float, seed: int
+) -> tuple[Indices, Indices]:
+    """Numbers of examples to see and to hold out, whole groups of each label alike."""
+    if not 0 <= share < 1:
+        raise ValueError(f"test_size={share:g} is not in 0 … 1, without 1")
+    random = np.random.default_rng(seed)
+    names, first, of = np.unique(groups, return_index=True, return_inverse=True)
+    kinds = np.zeros(len(names), int) if labels is None else labels[first]
+    out = np.zeros(len(names), bool)
+    for kind in np.unique(kinds):
+        members = random.permutation(np.flatnonzero(kinds == kind))
+        count = min(len(members) - 1, max(1, round(share * len(members)))) if share else 0
+        out[members[:count]] = True
+    return np.flatnonzero(~out[of]), np.flatnonzero(out[of])
+
+
+def _scaler(x: Examples, learned: Indices) -> Any:
+    from sklearn.preprocessing import StandardScaler
+
+    scaler = StandardScaler()
+    for some in _chunks(x, learned[:MOST_AN_EPOCH]):
+        scaler.partial_fit(some)
+    return scaler
+
+
+def _network(
+    values: bool,
+    hidden: int | Sequence[int],
+    activation: str,
+    learning_rate: float,
+    batch_size: int,
+    alpha: float,
+    seed: int,
+) -> Any:
+    from sklearn.neural_network import MLPClassifier, MLPRegressor
+
+    layers = (hidden,) if isinstance(hidden, int) else tuple(hidden)
+    if not layers or min(layers) < 1:
+        raise ValueError(f"hidden={hidden} is not 1 or more neurons")
+    if not learning_rate > 0:
+        raise ValueError(f"learning_rate={learning_rate:g} is not above 0")
+    kind = MLPRegressor if values else MLPClassifier
+    return kind(
+        hidden_layer_sizes=layers,
+        activation=activation,
+        solver="sgd",
+        learning_rate_init=learning_rate,
+        batch_size=batch_size,
+        alpha=alpha,
+        random_state=seed,
+    )
+
+
+def _weights(y: NDArray[Any], learned: Indices) -> dict[Any, float]:
+    """What an example of each label weighs, so that all labels weigh the same; 1 on average."""
+    names, counts = np.unique(y[learned], return_counts=True)
+    return {
+        name: len(learned) / (len(names) * count)
+        for name, count in zip(names.tolist(), counts.tolist(), strict=True)
+    }
+
+
+def _epoch(
+    network: Any,
+    scaler: Any,
+    x: Examples,
+    y: NDArray[Any],
+    order: Indices,
+    weights: dict[Any, float] | None,
+    first: bool,
+) -> float:
+    """Go down once over the examples; the mean loss."""
+    total, count = 0.0, max(1, math.ceil(len(order) / CHUNK))
+    for some in np.array_split(order, count):
+        more: dict[str, Any] = {}
+        if weights is not None:
+            more["sample_weight"] = np.array([weights[label] for label in y[some].tolist()])
+            if first:
+                more["classes"] = np.array(sorted(weights))
+        first = False
+        with warnings.catch_warnings():  # a rate that is too large is told by the loss
+            warnings.simplefilter("ignore")
+            network.batch_size = min(network.batch_size, len(some))
+            network.partial_fit(_flat(scaler, x, some), y[some], **more)
+        total += network.loss_ * len(some)
+    return float(total / len(order))
+
+
+def _loss(
+    network: Any,
+    scaler: Any,
+    x: Examples,
+    y: NDArray[Any],
+    aside: Indices,
+    weights: dict[Any, float] | None,
+) -> float:
+    """The mean loss over examples that were kept aside."""
+    total = count = 0.0
+    for start in range(0, min(len(aside), MOST_AN_EPOCH), CHUNK):
+        some = aside[start : start + CHUNK]
+        given = _flat(scaler, x, some)
+        if weights is None:
+            total += float(np.sum((network.predict(given) - y[some]) ** 2))
+            count += len(some)
+            continue
+        columns = np.searchsorted(network.classes_, y[some])
+        right = network.predict_proba(given)[np.arange(len(some)), columns]
+        weigh = np.array([weights[label] for label in y[some].tolist()])
+        total -= float(np.sum(weigh * np.log(np.maximum(right, 1e-12))))
+        count += float(np.sum(weigh))
+    return total / max(count, 1e-12)
+
+
+def _flat(scaler: Any, x: Examples, some: Indices) -> NDArray[Any]:
+    return scaler.transform(np.asarray(x[some]).reshape(len(some), -1))  # type: ignore[no-any-return]
+
+
+def _chunks(x: Examples, order: Indices) -> Iterator[NDArray[Any]]:
+    for start in range(0, len(order), CHUNK):
+        some = order[start : start + CHUNK]
+        yield np.asarray(x[some]).reshape(len(some), -1)
+
+
+def _copied(network: Any) -> tuple[list[Any], list[Any]]:
+    return [w.copy() for w in network.coefs_], [b.copy() for b in network.intercepts_]
+
+
+# --- recordings -------------------------------------------------------------------------------
+
+
+class Recording(NamedTuple):
+    """One recording as it is learned from."""
+
+    path: Path
+    label: str
+    rows: list[Floats]
+    """(n, width): as it is, then its copies. Silence where it has lost samples."""
+    heard: NDArray[np.bool_]
+    """(n,): the rows without a loss."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """What became of a folder."""
+
+    model: Model
+    fit: Fit
+    rows: tuple[str, ...]
+    """The labels of the recordings that were held out …"""
+    columns: tuple[str | None, ...]
+    """… what was heard in them, None where nothing …"""
+    confusion: NDArray[np.int64]
+    """… and how often; (rows, columns)."""
+    learned: int
+    """From how many recordings."""
+    skipped: dict[str, str] = field(default_factory=dict)
+    """Recordings that could not be used, and why."""
+
+    @property
+    def accuracy(self) -> float:
+        """The share of the held-out recordings that were heard rightly; NaN of none."""
+        right = sum(
+            int(self.confusion[row, self.columns.index(_as_told(label))])
+            for row, label in enumerate(self.rows)
+        )
+        total = int(self.confusion.sum())
+        return right / total if total else math.nan
+
+    def save(self, path: str | Path) -> None:
+        """Write the model, whole or not at all."""
+        partial = Partial(Path(path))
+        try:
+            partial.name.write_bytes(self.model.data)
+            partial.commit()
+        finally:
+            partial.discard()
+
+
+def train(
+    folder: str | Path,
+    *,
+    features: Sequence[str] = ("mfcc",),
+    context_ms: float = 500.0,
+    augment: int = 1,
+    group_by: str | None = None,
+    test_size: float = 0.3,
+    hidden: int | Sequence[int] = 64,
+    activation: str = "logistic",
+    learning_rate: float = 0.1,
+    epochs: int = 200,
+    seed: int = 0,
+    tell: Callable[[str], object] = lambda text: None,
+    on_read: Callable[[int, int], object] = lambda done, total: None,
+    on_epoch: Callable[[int, float], object] = lambda epoch, loss: None,
+    **settings: Any,
+) -> Training:
+    """Learn the labels of a folder of recordings, ``FOLDER/LABEL/*.wav`` (.flac, .ogg, .mp3).
+
+    A label that begins with ``_`` is learned and never told: background. Each recording is learned
+    as if silence were before and after it, which is never told either.
+
+    Parameters
+    ----------
+    features
+        Which ones make a row, of `FEATURES`.
+    context_ms
+        How much sound is looked at for each answer, around it.
+    augment
+        How many copies of each recording are learned, too: at another level, -18 … 6 dB, in white
+        noise of -95 … -45 dBFS.
+    group_by
+        A regular expression: recordings are held out by what it (its group 1, if it has one) finds
+        in their names, as whole speakers. Without it, by recording.
+    test_size
+        Share of the recordings, of each label, that is held out to be judged by; of the groups
+        with ``group_by``.
+    hidden, activation, learning_rate, epochs, seed
+        As `fit` has them.
+    tell, on_read, on_epoch
+        Called with a line for what a user should know; with how many recordings are read, of how
+        many; with an epoch's number and loss.
+    settings
+        Of the front end, as `Settings` has them. Where not given: the least rate of the
+        recordings, frames of about 32 ms, a hop of half of that, 40 mel bands.
+
+    Raises
+    ------
+    LearnError
+        Where the recordings are not enough to learn from.
+    ValueError
+        Where an argument can't be used.
+
+    """
+    if not 10 <= context_ms <= 60e3:
+        raise ValueError(f"context_ms={context_ms:g} is not in 10 … 60000 (ms)")
+    if not 0 <= augment <= 100:
+        raise ValueError(f"augment={augment} is not in 0 … 100")
+    skipped: dict[str, str] = {}
+    files = _find(Path(folder))
+    rates = _rates(files, skipped)
+    chosen = _settings(rates, settings, tell)
+    hop_ms = 1e3 * chosen.hop_length / (chosen.sr or 1)
+    context = max(1, round(context_ms / hop_ms)) | 1
+    front_end = FrontEnd(chosen, context, ("",), tuple(features))
+    reader = _Reader(front_end, augment, seed)
+    recordings = []
+    for number, path in enumerate(rates, 1):
+        try:
+            recordings.append(reader.read(path))
+        except (SourceError, LearnError) as error:
+            skipped[str(path)] = str(error)
+        on_read(number, len(rates))
+    _check(recordings, test_size, group_by, Path(folder))
+    learned, held_out = _held_out(recordings, group_by, test_size, seed)
+    windows = Windows([recordings[number] for number in learned], front_end, reader.silence)
+    _say_imbalance([recordings[number] for number in learned], tell)
+    fitted = fit(
+        windows,
+        windows.labels,
+        groups=windows.recordings,
+        hidden=hidden,
+        activation=activation,
+        learning_rate=learning_rate,
+        epochs=epochs,
+        alpha=ALPHA,
+        test_size=0,
+        seed=seed,
+        on_epoch=on_epoch,
+    )
+    labels = tuple(str(label) for label in fitted.pipeline[-1].classes_)
+    front_end = replace(front_end, labels=labels)
+    model = Model(str(folder), to_onnx(fitted, front_end), front_end)
+    judged = _judge(model, [recordings[number] for number in held_out])
+    training = Training(model, fitted, *judged, len(learned), skipped)
+    summary = {
+        "learned": dict(Counter(recordings[number].label for number in learned)),
+        "held_out": len(held_out),
+        "accuracy": training.accuracy if len(held_out) else None,
+        "group_by": group_by,
+        "epochs": fitted.epochs,
+        "loss": fitted.losses[fitted.epochs - 1],
+    }
+    front_end = replace(front_end, training=summary)
+    return replace(
+        training, model=Model(str(folder), to_onnx(fitted, front_end), front_end)
+    )
+
+
+def _find(folder: Path) -> dict[Path, str]:
+    """Recordings and their labels, by name."""
+    if not folder.is_dir():
+        raise LearnError(f"{folder}: is no folder: recordings are taken from FOLDER/LABEL/*.wav")
+    files = {
+        path: place.name
+        for place in sorted(folder.iterdir())
+        if place.is_dir() and not place.name.startswith(".")
+        for path in sorted(place.iterdir())
+        if path.suffix.lower() in SUFFIXES and path.is_file()
+    }
+    if not files:
+        raise LearnError(
+            f"{folder}: holds no recordings: they are taken from FOLDER/LABEL/*.wav, .flac, .ogg "
+            "and .mp3"
+        )
+    return files
+
+
+def _rates(files: dict[Path, str], skipped: dict[str, str]) -> dict[Path, int]:
+    """The rate of each recording that can be opened."""
+    rates = {}
+    for path in files:
+        try:
+            with open_source(path) as source:
+                rates[path] = source.sr
+        except SourceError as error:
+            skipped[str(path)] = str(error)
+    if not rates:
+        raise LearnError(next(iter(skipped.values())))
+    return rates
+
+
+def _settings(
+    rates: dict[Path, int], given: dict[str, Any], tell: Callable[[str], object]
+) -> Settings:
+    """The front end: what is given, and what suits the recordings."""
+    counts = Counter(rates.values())
+    sr = given.get("sr") or min(counts)
+    if len(counts) > 1:
+        found = ", ".join(f"{count} of {rate} Hz" for rate, count in sorted(counts.items()))
+        tell(f"recordings have several rates ({found}): all are learned at {sr} Hz (--sr)")
+    n_fft = given.get("n_fft") or max(256, 1 << round(math.log2(FRAME_S * sr)))
+    found = {"sr": sr, "n_fft": n_fft, "hop_length": max(1, n_fft // 2), "n_mels": 40}
+    return Settings(**{**found, **given})
+
+
+class _Reader:
+    """Reads recordings, each as it is and in copies. One for each run of `train`."""
+
+    def __init__(self, front_end: FrontEnd, augment: int, seed: int) -> None:
+        self.silence = silence(front_end)
+        self._front_end, self._augment = front_end, augment
+        self._random = np.random.default_rng(seed)
+        self._analyzers: dict[int, Analyzer] = {}
+
+    def read(self, path: Path) -> Recording:
+        """Raises `SourceError`, and `LearnError` for a recording that holds nothing."""
+        label = path.parent.name
+        plain, heard, peak = self._rows(path, 0.0, 0.0)
+        if not peak and not label.startswith("_"):
+            raise LearnError(f"{path}: is silent all through")
+        if not heard.any():
+            raise LearnError(f"{path}: holds no frame without a loss")
+        rows = [plain]
+        for _ in range(self._augment):
+            gain_db = self._random.uniform(LEAST_GAIN_DB, MOST_GAIN_DB)
+            noise_db = self._random.uniform(LEAST_NOISE_DB, MOST_NOISE_DB)
+            rows.append(self._rows(path, 10 ** (gain_db / 20), 10 ** (noise_db / 20))[0])
+        return Recording(path, label, rows, heard)
+
+    def _rows(
+        self, path: Path, gain: float, noise: float
+    ) -> tuple[Floats, NDArray[np.bool_], float]:
+        """Rows, which were heard, and the largest sample; a copy where there is a gain."""
+        numbers, parts, lost, peak = [], [], [], 0.0
+
+        def keep(frames: Frames) -> None:
+            nonlocal peak
+            numbers.append(frames.first + np.arange(len(frames)))
+            parts.append(self._front_end.rows(frames))
+            lost.append(frames.lost.copy())
+            peak = max(peak, float(frames.peak.max()))
+
+        with open_source(path) as source:
+            analyzer = self._analyzer(source.sr)
+            for block in source:
+                samples = block.samples
+                if gain:
+                    random = self._random.standard_normal(samples.shape, np.float32)
+                    samples = samples * np.float32(gain) + random * np.float32(noise)
+                for frames in analyzer.feed(samples, lost=block.lost):
+                    keep(frames)
+            for frames in analyzer.flush():
+                keep(frames)
+        if not numbers:
+            raise LearnError(f"{path}: is shorter than a frame")
+        number = np.concatenate(numbers)
+        rows = np.tile(self.silence, (int(number[-1]) + 1, 1))
+        heard = np.zeros(len(rows), bool)
+        rows[number] = np.concatenate(parts)
+        heard[number] = np.concatenate(lost) == 0
+        return rows, heard, peak
+
+    def _analyzer(self, sr: int) -> Analyzer:
+        if sr not in self._analyzers:
+            self._analyzers[sr] = Analyzer(self._front_end.settings, sr, release_gil=True)
+        self._analyzers[sr].reset()
+        return self._analyzers[sr]
+
+
+class Windows:
+    """Contexts of recordings, cut when they are asked for: `fit`'s examples."""
+
+    def __init__(
+        self, recordings: Sequence[Recording], front_end: FrontEnd, silent: Floats
+    ) -> None:
+        self._before = before = front_end.context // 2
+        self._offsets = np.arange(front_end.context) - before
+        around = np.tile(silent, (front_end.context, 1))
+        parts: list[Floats] = []
+        middles: list[Indices] = []
+        labels: list[str] = []
+        numbers: list[int] = []
+        at = 0
+        for number, recording in enumerate(recordings):
+            for rows in recording.rows:
+                start = at + len(around)
+                inside = np.flatnonzero(recording.heard)
+                beside = np.arange(-before - 1, -1, 2), len(rows) + 1 + np.arange(0, before, 2)
+                outside = np.concatenate(beside if not recording.label.startswith("_") else [[]])
+                middles.append(start + np.concatenate([inside, outside]).astype(np.int64))
+                labels += [recording.label] * len(inside) + [NOTHING] * len(outside)
+                numbers += [number] * (len(inside) + len(outside))
+                parts += [around, rows, around]
+                at = start + len(rows) + len(around)
+        self._rows = np.concatenate(parts)
+        self._middles = np.concatenate(middles)
+        self.labels = np.array(labels)
+        """(n,): of each context; `NOTHING` beside a recording."""
+        self.recordings = np.array(numbers)
+        """(n,): which recording it is of."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._middles)
+
+    def __getitem__(self, indices: Any) -> Floats:
+        """Contexts, (k, context, width)."""
+        return self._rows[self._middles[indices][:, np.newaxis] + self._offsets]
+
+
+def _check(
+    recordings: Sequence[Recording], test_size: float, group_by: str | None, folder: Path
+) -> None:
+    counts = Counter(recording.label for recording in recordings)
+    if len(counts) < 2:
+        names = " and ".join(map(repr, counts)) or "none"
+        raise LearnError(
+            f"{folder}: one label alone ({names}): a model tells two at least apart; a folder "
+            "named _background may be one of them"
+        )
+    if not any(not label.startswith("_") for label in counts):
+        raise LearnError(f"{folder}: every label begins with _ and would not be told: name one")
+    for label, count in counts.items():
+        if count < 2 and test_size and group_by is None:
+            raise LearnError(
+                f"{folder / label}: has one recording: record another, or hold none out with "
+                "--test-size 0"
+            )
+
+
+def _held_out(
+    recordings: Sequence[Recording], group_by: str | None, test_size: float, seed: int
+) -> tuple[Indices, Indices]:
+    labels = np.array([recording.label for recording in recordings])
+    if group_by is None:
+        return split(np.arange(len(recordings)), labels, test_size, seed)
+    groups = np.array([_group(group_by, recording.path) for recording in recordings])
+    if len(np.unique(groups)) < 2 and test_size:
+        raise LearnError(f"--group-by {group_by}: all recordings are in one group, {groups[0]!r}")
+    learned, held_out = split(groups, None, test_size, seed)
+    missing = set(labels[held_out]) - set(labels[learned])
+    if missing:
+        names = ", ".join(sorted(map(str, missing)))
+        raise LearnError(f"--group-by {group_by}: held out is all there is of {names}: other --seed")
+    return learned, held_out
+
+
+def _group(pattern: str, path: Path) -> str:
+    try:
+        found = re.search(pattern, path.name)
+    except re.error as error:
+        raise ValueError(f"group_by={pattern!r} is no regular expression: {error}") from None
+    if found is None:
+        raise LearnError(f"--group-by {pattern}: finds nothing in {path.name}")
+    return found[1] if found.re.groups else found[0]
+
+
+def _say_imbalance(recordings: Sequence[Recording], tell: Callable[[str], object]) -> None:
+    counts: Counter[str] = Counter()
+    for recording in recordings:
+        counts[recording.label] += int(recording.heard.sum())
+    (most, many), (least, few) = counts.most_common()[0], counts.most_common()[-1]
+    if many > 2 * few:
+        tell(
+            f"there is {many / few:.1f} times as much of {most!r} as of {least!r}: each label is "
+            "made to weigh the same"
+        )
+
+
+def _as_told(label: str) -> str | None:
+    return None if label.startswith("_") else label
+
+
+def _judge(
+    model: Model, recordings: Sequence[Recording]
+) -> tuple[tuple[str, ...], tuple[str | None, ...], NDArray[np.int64]]:
+    """What is heard in recordings that were held out, as `analyze --labels` would tell it."""
+    listener = Listener(model)
+    rows = tuple(sorted({recording.label for recording in recordings}))
+    columns = (*(label for label in model.front_end.labels if not label.startswith("_")), None)
+    confusion = np.zeros((len(rows), len(columns)), np.int64)
+    for recording in recordings:
+        listener.restart()
+        intervals = Intervals(model)
+        plain = recording.rows[0]
+        times = np.arange(len(plain)) * model.front_end.hop_s
+        ended = intervals.take(listener.take_rows(0, times, plain))
+        ended += intervals.take(listener.end()) + intervals.end()
+        row, column = rows.index(recording.label), columns.index(longest(ended))
+        confusion[row, column] += 1
+    return rows, columns, confusion
+
+
+def to_onnx(fitted: Fit, front_end: FrontEnd) -> bytes:
+    """The ONNX file of what has learned from contexts: (batch, context, width) → probabilities."""
+    import onnx
+    from onnx.utils import Extractor
+    from skl2onnx import to_onnx as convert
+    from skl2onnx.common.data_types import FloatTensorType
+
+    context, width = front_end.context, front_end.width
+    given = [("flat", FloatTensorType([None, context * width]))]
+    whole = convert(
+        fitted.pipeline,
+        initial_types=given,
+        options={"zipmap": False},
+        target_opset={"": 17, "ai.onnx.ml": 3},
+    )
+    model = Extractor(whole).extract_model(["flat"], ["probabilities"])  # without the labels
+    graph = model.graph
+    graph.node.insert(0, onnx.helper.make_node("Flatten", ["rows"], ["flat"]))
+    shape = ["batch", context, width]
+    graph.input[0].CopyFrom(
+        onnx.helper.make_tensor_value_info("rows", onnx.TensorProto.FLOAT, shape)
+    )
+    onnx.helper.set_model_props(model, {KEY: front_end.to_json()})
+    return bytes(model.SerializeToString())

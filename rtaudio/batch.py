@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -11,6 +12,7 @@ import time
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from rtaudio.analysis.analyzer import load_kernels
@@ -22,23 +24,36 @@ from rtaudio.sources.block import SourceError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from multiprocessing.sharedctypes import SynchronizedArray
-    from pathlib import Path
 
+    from rtaudio.analysis.frames import Frames
     from rtaudio.analysis.settings import Settings
+    from rtaudio.consumers.model import Model
 
     Progress = Callable[[float, float | None], None]
 
 
+STDOUT = Path("-")
+
+
 @dataclass(frozen=True)
 class Job:
-    """One recording and where its features go; ``out=None`` is standard output, as CSV."""
+    """One recording and where what is found in it goes; ``STDOUT`` is standard output, as CSV."""
 
     file: str
     out: Path | None
+    """For its features; None: they are not asked for."""
     settings: Settings
     features: tuple[str, ...]
     top_db: float | None = None
     raw: str | None = None
+    model: Model | None = None
+    labels: Path | None = None
+    """For what the model hears."""
+
+    @property
+    def outs(self) -> list[Path]:
+        """Where something is written."""
+        return [out for out in (self.out, self.labels) if out is not None]
 
 
 class Outcome(NamedTuple):
@@ -64,29 +79,42 @@ def do(job: Job, stdout: TextIO, progress: Progress) -> Outcome:
     except BrokenPipeError:
         raise
     except OSError as failure:
-        place = failure.filename if isinstance(failure.filename, str) else job.out
+        place = failure.filename if isinstance(failure.filename, str) else job.outs[0]
         reason = failure.strerror or str(failure)
-        error = f"{place or 'standard output'}: {reason}: choose another place with --out"
+        place = "standard output" if place == STDOUT else place
+        option = "--labels" if str(place) == str(job.labels) else "--out"
+        error = f"{place}: {reason}: choose another place with {option}"
     return Outcome(job, summary, error, time.perf_counter() - begun)
 
 
 def _do(job: Job, stdout: TextIO, progress: Progress) -> Summary:
-    writer: Writer
-    if job.out is None:
-        writer = CsvWriter(stdout, job.features, job.settings)
-    else:
-        writer = open_writer(job.out, job.features, job.settings)
-    try:
+    with contextlib.ExitStack() as undo:
+        writers: list[Writer] = []
+        if job.out == STDOUT:
+            writers.append(CsvWriter(stdout, job.features, job.settings))
+        elif job.out is not None:
+            writers.append(open_writer(job.out, job.features, job.settings))
+            undo.callback(writers[-1].discard)  # nothing, once it is finished
+        if job.model is not None and job.labels is not None:
+            from rtaudio.consumers.labels import LabelWriter
+
+            out = stdout if job.labels == STDOUT else job.labels
+            writers.append(LabelWriter(out, job.model))
+            undo.callback(writers[-1].discard)
+
+        def take(frames: Frames) -> None:
+            for writer in writers:
+                writer.take(frames)
+
         summary = analyze_recording(
             lambda: open_source(job.file, raw=job.raw),
             job.settings,
-            writer.take,
+            take,
             top_db=job.top_db,
             progress=progress,
         )
-        writer.finish({"source": job.file, **summary.about()})
-    finally:
-        writer.discard()  # nothing, once it is finished
+        for writer in writers:
+            writer.finish({"source": job.file, **summary.about()})
     return summary
 
 

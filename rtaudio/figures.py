@@ -256,8 +256,8 @@ def draw_confusion(
     if len(columns) <= 40:
         for row, column in zip(*np.nonzero(counts), strict=True):
             color = "white" if shares[row, column] > 0.5 else "black"
-            place = {"ha": "center", "va": "center", "fontsize": 9, "color": color}
-            axis.text(column, row, f"{counts[row, column]}", **place)
+            text = axis.text(column, row, f"{counts[row, column]}", color=color, fontsize=9)
+            text.set(ha="center", va="center")
     title = title.encode("utf-8", "backslashreplace").decode()
     figure.suptitle(title, fontsize=12, parse_math=False)
     _save(figure, out)

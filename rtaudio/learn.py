@@ -458,9 +458,7 @@ def train(
         "loss": fitted.losses[fitted.epochs - 1],
     }
     front_end = replace(front_end, training=summary)
-    return replace(
-        training, model=Model(str(folder), to_onnx(fitted, front_end), front_end)
-    )
+    return replace(training, model=Model(str(folder), to_onnx(fitted, front_end), front_end))
 
 
 def _find(folder: Path) -> dict[Path, str]:
@@ -506,8 +504,8 @@ def _settings(
         found = ", ".join(f"{count} of {rate} Hz" for rate, count in sorted(counts.items()))
         tell(f"recordings have several rates ({found}): all are learned at {sr} Hz (--sr)")
     n_fft = given.get("n_fft") or max(256, 1 << round(math.log2(FRAME_S * sr)))
-    found = {"sr": sr, "n_fft": n_fft, "hop_length": max(1, n_fft // 2), "n_mels": 40}
-    return Settings(**{**found, **given})
+    suits = {"sr": sr, "n_fft": n_fft, "hop_length": max(1, n_fft // 2), "n_mels": 40}
+    return Settings(**{**suits, **given})
 
 
 class _Reader:
@@ -612,7 +610,8 @@ class Windows:
 
     def __getitem__(self, indices: Any) -> Floats:
         """Contexts, (k, context, width)."""
-        return self._rows[self._middles[indices][:, np.newaxis] + self._offsets]
+        windows: Floats = self._rows[self._middles[indices][:, np.newaxis] + self._offsets]
+        return windows
 
 
 def _check(
@@ -648,7 +647,9 @@ def _held_out(
     missing = set(labels[held_out]) - set(labels[learned])
     if missing:
         names = ", ".join(sorted(map(str, missing)))
-        raise LearnError(f"--group-by {group_by}: held out is all there is of {names}: other --seed")
+        raise LearnError(
+            f"--group-by {group_by}: held out is all there is of {names}: other --seed"
+        )
     return learned, held_out
 
 
@@ -690,7 +691,7 @@ def _judge(
         listener.restart()
         intervals = Intervals(model)
         plain = recording.rows[0]
-        times = np.arange(len(plain)) * model.front_end.hop_s
+        times = np.arange(len(plain), dtype=np.float64) * model.front_end.hop_s
         ended = intervals.take(listener.take_rows(0, times, plain))
         ended += intervals.take(listener.end()) + intervals.end()
         row, column = rows.index(recording.label), columns.index(longest(ended))
@@ -716,7 +717,7 @@ def to_onnx(fitted: Fit, front_end: FrontEnd) -> bytes:
     model = Extractor(whole).extract_model(["flat"], ["probabilities"])  # without the labels
     graph = model.graph
     graph.node.insert(0, onnx.helper.make_node("Flatten", ["rows"], ["flat"]))
-    shape = ["batch", context, width]
+    shape: list[str | int | None] = ["batch", context, width]
     graph.input[0].CopyFrom(
         onnx.helper.make_tensor_value_info("rows", onnx.TensorProto.FLOAT, shape)
     )

@@ -203,6 +203,7 @@ class Live:
         """Write the rows and the waveform into ``history``, from the first one on."""
         self.open()
         self.history = history
+        history.hears = self.model is not None
         self._analyzer.tap = history.tap
 
     def change(self, settings: Settings, history: History | None = None) -> None:
@@ -559,8 +560,10 @@ class Live:
                 for frames in self._analyzer.flush():
                     self._hand_out(frames)
         finally:
-            for queue in (*self._on_frames, *self._on_blocks):
-                queue.close()
+            for rows in self._on_frames:
+                rows.close()
+            for blocks in self._on_blocks:
+                blocks.close()
             if self._begun:
                 fast_switching(False)
 

@@ -73,11 +73,12 @@ class Words:
             self.error(outcome.error or "")
             return False
         self.notes(file, summary)
-        if outcome.job.out is not None:
+        outs = outcome.job.outs
+        if Path("-") not in outs:
             speed = summary.duration_s / max(outcome.took_s, 1e-9)
             self.say(
                 f"{file}: {summary.duration_s:.3f} s, {summary.frames} frames → "
-                f"{outcome.job.out} ({outcome.took_s:.2f} s, {speed:.0f} × real time)"
+                f"{' and '.join(map(str, outs))} ({outcome.took_s:.2f} s, {speed:.0f} × real time)"
             )
         return True
 

@@ -97,6 +97,8 @@ def _about(
         "skipped": stats.skipped,
         "drift_ppm": None,
     }
+    if run.model is not None:
+        about |= {"model": run.model.name, "label_ms": 1e3 * run.model.delay_s}
     if microphone is not None:
         about |= {
             "drift_ppm": microphone.drift_ppm,
@@ -175,6 +177,11 @@ def _words(
         lines.append(
             f"- Resampling {sr} → {settings.sr} Hz keeps samples back up to "
             f"{delay.resampler_ms:.1f} ms."
+        )
+    if run.model is not None:
+        lines.append(
+            f"- A label is of the middle of what the model hears: it comes {about['label_ms']:.1f} "
+            "ms after that row, half of the context and of what is averaged."
         )
     if about["blocksize"]:
         block_ms = 1e3 * about["blocksize"] / sr

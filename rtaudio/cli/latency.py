@@ -14,7 +14,9 @@ from rtaudio.cli.meter import heard_s, meter, say_priority, title
 from rtaudio.cli.options import (
     UsageError,
     add_microphone,
+    add_model,
     add_settings,
+    load_model,
     microphone_of,
     new_parser,
     parse_words,
@@ -37,6 +39,7 @@ METER_S = 0.1
 def main(argv: Sequence[str]) -> int:
     """Measure the delays of the live chain."""
     args = _parse(argv)
+    load_model(args)
     settings, words = settings_of(args), Words(args.quiet)
     load_kernels(words, live=True)
     from rtaudio.latency import Drawing
@@ -46,7 +49,9 @@ def main(argv: Sequence[str]) -> int:
 
     try:
         drawing = Drawing() if "render" in args.load else None
-        run = Live(_source(args), settings, duration_s=args.duration, tell=words.error)
+        run = Live(
+            _source(args), settings, model=args.model, duration_s=args.duration, tell=words.error
+        )
         run.open()
     except (SourceError, ViewError) as error:
         words.error(str(error))
@@ -85,6 +90,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--json", action="store_true", help="one object on stdout")
     add("--plot", metavar="PNG", help="a picture of the distributions: .png, .svg, .pdf")
     add("--max-p99-ms", type=float, metavar="X", help="exit 1 if p99 of callback → frame is above")
+    add_model(parser)
     add_microphone(parser)
     add_settings(parser)
     args, sources = parse_words(parser, argv)

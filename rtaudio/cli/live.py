@@ -83,9 +83,7 @@ def run(
     try:
         if screen is None and (args.screenshot or not args.headless):
             screen = Screen(args, look, words)
-        run = Live(
-            _source(args), settings, model=args.model, duration_s=args.duration, tell=tell
-        )
+        run = Live(_source(args), settings, model=args.model, duration_s=args.duration, tell=tell)
         run.open()
     except (SourceError, ViewError) as error:
         words.error(str(error))
@@ -116,10 +114,14 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--play", action="store_true", help="hear the file, too")
     add("-o", "--out", metavar="OUT", help="features into .csv, .npz, .parquet; - is stdout (CSV)")
     add("--features", metavar="LIST", help="of mfcc,rms,peak,mel_db,db … (mfcc,rms,peak)")
-    add("--labels", metavar="OUT", help="what --model hears into .csv, .txt (Audacity); - is stdout")
+    add(
+        "--labels", metavar="OUT", help="what --model hears into .csv, .txt (Audacity); - is stdout"
+    )
     add("--record", metavar="TAKE", help="record into .wav; its name may hold %%Y%%m%%d_%%H%%M%%S")
     add("--rotate", type=seconds, metavar="TIME", help="a new file every 1h; UTC in its name")
-    add("--json", action="store_true", help="one object a row, or with --model an answer, on stdout")
+    add(
+        "--json", action="store_true", help="one object a row, or with --model an answer, on stdout"
+    )
     add("--raw", metavar="FORMAT", help="raw samples on stdin: f32le:48000:1")
     add_model(parser)
     add_microphone(parser)
@@ -174,7 +176,9 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError("standard output is closed: --out FILE")
     check_labels(args.labels, args.model)
     if args.labels == "-" and (args.out == "-" or args.json):
-        raise UsageError("--labels - and --json or --out - all write to standard output: name files")
+        raise UsageError(
+            "--labels - and --json or --out - all write to standard output: name files"
+        )
     args.answers = args.json and args.model is not None
     args.rows = args.json and (args.model is None or args.features is not None)
     try:
@@ -234,11 +238,11 @@ def _attach(run: Live, args: argparse.Namespace, notes: deque[str], words: Words
         rows, heard = args.rows or args.out == "-", args.labels == "-" or args.answers
         if rows or heard:
             out = _Stdout(run, args, notes, rows + heard)
-            steps = (out.flush, out.finish, STALLED_S)
+            ends = (out.flush, out.finish, STALLED_S)
             if rows:
-                run.attach_frames("standard output", out.take, *steps)
+                run.attach_frames("standard output", out.take, *ends)
             if heard:
-                run.attach_heard("standard output", out.hear, *steps)
+                run.attach_heard("standard output", out.hear, *ends)
         if args.headless and run.hearing is not None and not heard:
             run.attach_heard("the words", lambda heard: _say_heard(heard, words))
         if args.headless and not run.workers:  # the levels alone

@@ -110,7 +110,9 @@ def sum_up(run: Live, words: Words) -> None:
     lost = lost_words(stats, sr)
     words.say(f"{_name(run)}: {heard_s(stats, sr):.3f} s, {stats.frames} rows; {lost}")
     if stats.skipped:
-        words.error(f"{stats.skipped} rows, samples or answers were skipped by what was too slow for them")
+        words.error(
+            f"{stats.skipped} rows, samples or answers were skipped by what was too slow for them"
+        )
 
 
 def books(run: Live) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import shutil
@@ -97,7 +96,9 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     args, folders = parse_words(parser, argv)
     folders = [args.folder] * (args.folder is not None) + folders
     if len(folders) != 1:
-        raise UsageError(f"{' and '.join(folders) or 'no folder'}: one FOLDER, with one for each label in it")
+        raise UsageError(
+            f"{' and '.join(folders) or 'no folder'}: one FOLDER, with one for each label in it"
+        )
     args.folder = folders[0]
     _check(args)
     return args
@@ -194,7 +195,10 @@ def _matrix(training: Training, width: int) -> list[str]:
         ),
     )
     lines = [f"{-count:4} × {row} heard as {column}" for count, row, column in wrong[:WORST]]
-    return [*lines, f"(most often confused; the matrix needs {first + wide * len(columns)} columns)"]
+    return [
+        *lines,
+        f"(most often confused; the matrix needs {first + wide * len(columns)} columns)",
+    ]
 
 
 def _write(training: Training, args: argparse.Namespace, words: Words) -> int:

@@ -158,7 +158,9 @@ def _run(data: bytes, front_end: FrontEnd) -> None:
         raise Refused(
             f"takes {given.type} {given.shape}: float32 (batch, context, features) is wanted"
         )
-    if any(isinstance(n, int) and n != want for n, want in zip(given.shape, (1, *wanted), strict=True)):
+    if any(
+        isinstance(n, int) and n != want for n, want in zip(given.shape, (1, *wanted), strict=True)
+    ):
         raise Refused(
             f"takes {given.shape}, and its front end makes (batch, {wanted[0]}, {wanted[1]}): "
             "context and features have to be those it was trained with"

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from rtaudio.consumers.delays import Delays
 from rtaudio.consumers.listener import Intervals, Listener
-from rtaudio.consumers.worker import BoundedQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from rtaudio.consumers.history import History
     from rtaudio.consumers.listener import Answer, Interval
     from rtaudio.consumers.model import Model
+    from rtaudio.consumers.worker import BoundedQueue
 
 LATE_S = 0.5  # rows that wait for so much sound behind them get no answer
 

@@ -71,6 +71,8 @@ class History:
         self._completed = np.empty(n, np.float64)
         self._state = np.zeros(n, np.uint8)
         self._full_scale_db = np.float32(settings.full_scale_db)
+        self.hears = False
+        """Whether a model listens, so that there will be labels."""
         self._labels: deque[tuple[float, float, str, float]] = deque(maxlen=MOST_LABELS)
         self._begin: int | None = None  # number of the very first row
         self._stop = 0

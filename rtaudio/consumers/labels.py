@@ -62,7 +62,6 @@ class LabelWriter:
 
     def take(self, frames: Frames | Rows) -> None:
         """Write the intervals that some rows end."""
-        assert not hasattr(frames, "_features")  # whole `Features` have no rows' numbers
         self._write(self._intervals.take(self._listener.take(frames)))  # type: ignore[arg-type]
 
     def _write(self, intervals: list[Interval]) -> None:

@@ -177,7 +177,8 @@ def silence(front_end: FrontEnd) -> Floats:
     analyzer = Analyzer(settings, settings.sr or 1)
     reach = -(-settings.n_fft // settings.hop_length)
     for frames in analyzer.feed(np.zeros((2 * reach + 2) * settings.hop_length, np.float32)):
-        return front_end.rows(frames)[0].copy()
+        row: Floats = front_end.rows(frames)[0].copy()
+        return row
     raise AssertionError("no row of so many samples")
 
 

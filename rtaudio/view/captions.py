@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rtaudio.view.scene import Scene
 
 FONT_PX = 12
+HEARD_S = 0.1  # likewise labels
 WORDS_S = 0.25  # how often figures are written anew
 SILENT_DB = -90.0  # of a peak below it, no frequency is told
 
@@ -46,7 +47,8 @@ class Captions:
         self._ticks: tuple[Any, ...] = ()
         self._passing: tuple[object, ...] = ()
         self._figures: tuple[str, ...] = ()
-        self._figures_at = -math.inf
+        self._figures_at = self._heard_at = -math.inf
+        self._heard: tuple[object, ...] = ()
         self._built_column = 0  # the first one when the time axis was written
 
     @property
@@ -56,7 +58,9 @@ class Captions:
 
     def draw(self, scene: Scene) -> None:
         """Draw what was written; the time axis moves with the columns."""
-        self._over.draw(scene.size, self._built_column - scene.first_column)
+        box = scene.time_box
+        ends = (0, 0) if box is None else (box.left, box.right)
+        self._over.draw(scene.size, self._built_column - scene.first_column, ends)
 
     def write(self, scene: Scene, level: Level, stop: int, now: float, status: Status) -> None:
         """Write what changed; the figures four times a second while they move."""
@@ -82,14 +86,24 @@ class Captions:
             self._over.begin("time")
             self._built_column = scene.first_column
             self._write_time(scene, *ticks[1:])
+        labels = _labels_seen(scene) if "heard" in scene.boxes else []
+        heard: tuple[object, ...] = (ticks, *labels)
+        wait = 0 <= now - self._heard_at < HEARD_S and ticks == self._ticks
+        if heard == self._heard or wait:
+            heard = self._heard
+        else:
+            self._over.begin("heard")
+            self._heard_at = now
+            self._write_heard(scene, labels)
         if passing != self._passing:
             self._over.begin("words")
             self._write_figures(scene, status)
             self._write_status(scene, status)
             if not status.listing:
                 self._write_pointer(scene)
-        if (lasting, ticks, passing) != (self._lasting, self._ticks, self._passing):
-            self._lasting, self._ticks, self._passing = lasting, ticks, passing
+        written = (lasting, ticks, heard, passing)
+        if written != (self._lasting, self._ticks, self._heard, self._passing):
+            self._lasting, self._ticks, self._heard, self._passing = written
             self._over.load()
 
     def _px(self, length: float) -> int:
@@ -128,6 +142,9 @@ class Captions:
             for number in range(0, n_mfcc, max(1, math.ceil(px(16) * n_mfcc / box.height))):
                 middle = box.bottom - (number + 0.5) / n_mfcc * box.height
                 over.text(f"{number}", box.left - px(9), middle, GREY, align=1)
+        if "heard" in boxes:
+            box = boxes["heard"]
+            over.text("heard", box.left - px(9), box.top + box.height / 2, GREY, align=1)
         if "waveform" in boxes:
             box = boxes["waveform"]
             for place, label in ((0.0, "1"), (0.5, "0"), (1.0, "−1")):
@@ -166,6 +183,21 @@ class Captions:
             over.rectangle(x, boxes[-1].bottom + px(1), 1, px(4), GREY, moves=True)
             label = axes.clock(number * step, step)
             over.text(label, x, boxes[-1].bottom + px(14), GREY, align=0.5, moves=True)
+
+    def _write_heard(self, scene: Scene, labels: list[tuple[float, float, str, float]]) -> None:
+        """A box for each label, as long as it held; the surer, the brighter."""
+        if "heard" not in scene.boxes:
+            return
+        over, px, box = self._over, self._px, scene.boxes["heard"]
+        for start, end, label, probability in labels:
+            left, right = (
+                box.left + scene.columns.column(scene.history.place(at)) - self._built_column
+                for at in (start, end)
+            )
+            color = (0.16, 0.42, 0.62, 0.35 + 0.65 * probability)
+            over.rectangle(left, box.top + 1, max(1, right - left - 1), box.height - 2, color, 2)
+            text = over.font.fitting(label, right - left - px(6))
+            over.text(text, left + px(4), box.top + box.height / 2, WHITE, moves=2)
 
     # --- what passes --------------------------------------------------------------------------
 
@@ -246,6 +278,12 @@ def _time_ticks(scene: Scene, apart: float) -> tuple[int, int, float]:
     step = axes.time_step(scene.look.span_s * apart / scene.width)
     begin, end = (scene.history.time(edge) for edge in (scene.left_edge, scene.right_edge))
     return max(0, math.ceil(begin / step)), math.floor(end / step), step
+
+
+def _labels_seen(scene: Scene) -> list[tuple[float, float, str, float]]:
+    """The labels that are on the time axis, in part at least."""
+    begin, end = (scene.history.time(edge) for edge in (scene.left_edge, scene.right_edge))
+    return [label for label in scene.history.labels() if label[1] > begin and label[0] < end]
 
 
 def _figures(scene: Scene, level: Level, stop: int) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ LEAST = (320, 240)  # of a picture, at scale 1
 _LEFT, _TOP, _RIGHT, _GAP = 60, 12, 12, 12
 _TIME, _STATUS = 24, 28  # heights of what stands below the panels
 _SPECTRUM, _COLORS, _LABELS, _METER = 190, 12, 40, 58
-_WAVE, _MFCC = 84, 104
+_WAVE, _MFCC, _HEARD = 84, 104, 20
 
 
 class Box(NamedTuple):
@@ -37,9 +37,10 @@ class Box(NamedTuple):
         return self.left <= x < self.right and self.top <= y < self.bottom
 
 
-def layout(size: tuple[int, int], scale: float, look: Look) -> dict[str, Box]:
+def layout(size: tuple[int, int], scale: float, look: Look, hears: bool = False) -> dict[str, Box]:
     """Boxes by the names of `look.PANELS`, ``colors`` and ``status``, in a picture of ``size``.
 
+    Where a model ``hears``, ``heard`` is below the spectrogram, for labels.
     What time runs along has the same left and width, what frequency runs along the same top and
     height. Panels that a small picture has no room for are left out.
     """
@@ -67,7 +68,7 @@ def layout(size: tuple[int, int], scale: float, look: Look) -> dict[str, Box]:
 
     middle = wanted & {"spectrogram", "spectrum"}
     heights = {"waveform": px(_WAVE), "mfcc": px(_MFCC)}
-    outer = [name for name in ("waveform", "mfcc") if name in wanted]
+    outer: list[str] = [name for name in ("waveform", "mfcc") if name in wanted]
     if not middle and outer:
         heights = dict.fromkeys(outer, (bottom - top - px(_GAP) * (len(outer) - 1)) // len(outer))
     if "waveform" in wanted:
@@ -76,6 +77,10 @@ def layout(size: tuple[int, int], scale: float, look: Look) -> dict[str, Box]:
     if "mfcc" in wanted:
         boxes["mfcc"] = Box(left, bottom - heights["mfcc"], 0, heights["mfcc"])
         bottom -= heights["mfcc"] + px(_GAP)
+    if hears and "spectrogram" in wanted:
+        boxes["heard"] = Box(left, bottom - px(_HEARD), 0, px(_HEARD))
+        bottom -= px(_HEARD + 4)
+        outer.append("heard")
 
     if middle:
         height = max(16, bottom - top)

@@ -25,12 +25,14 @@ SHADE: Color = (0.05, 0.055, 0.065, 0.93)
 _VERTEX = """
 attribute vec4 a_place;  // x, y in pixels from the top left; x, y in the atlas
 attribute vec4 a_color;
-attribute float a_moves; // 1: with the time axis
+attribute float a_moves; // 1: with the time axis; 2: and is cut off at its ends
 uniform vec4 u_view;     // 2 / width, 2 / height, how far the time axis has moved, unused
 varying vec2 v_glyph;
 varying vec4 v_color;
+varying float v_cut;
 void main() {
-    vec2 at = a_place.xy + vec2(a_moves * u_view.z, 0.);
+    vec2 at = a_place.xy + vec2(min(a_moves, 1.) * u_view.z, 0.);
+    v_cut = a_moves;
     gl_Position = vec4(at.x * u_view.x - 1., 1. - at.y * u_view.y, 0., 1.);
     v_glyph = a_place.zw;
     v_color = a_color;
@@ -38,9 +40,12 @@ void main() {
 """
 _FRAGMENT = """
 uniform sampler2D u_atlas;
+uniform vec2 u_ends;     // left and right of the time axis, in pixels
 varying vec2 v_glyph;
 varying vec4 v_color;
+varying float v_cut;
 void main() {
+    if (v_cut > 1.5 && (gl_FragCoord.x < u_ends.x || gl_FragCoord.x > u_ends.y)) discard;
     gl_FragColor = vec4(v_color.rgb, v_color.a * texture2D(u_atlas, v_glyph).r);
 }
 """
@@ -141,9 +146,12 @@ class Overlay:
         self._changed.add(layer)
 
     def rectangle(
-        self, x: float, y: float, width: float, height: float, color: Color, moves: bool = False
+        self, x: float, y: float, width: float, height: float, color: Color, moves: int = 0
     ) -> None:
-        """A filled rectangle, in pixels from the top left."""
+        """A filled rectangle, in pixels from the top left.
+
+        ``moves``: 1 with the time axis, 2 and is cut off at its ends.
+        """
         self._quads(np.array([[x, y, width, height, 1, 1, 0, 0]], np.float32), color, moves)
 
     def frame(self, x: float, y: float, width: float, height: float, color: Color) -> None:
@@ -160,7 +168,7 @@ class Overlay:
         y: float,
         color: Color = GREY,
         align: float = 0.0,
-        moves: bool = False,
+        moves: int = 0,
     ) -> float:
         """A line of words, ``y`` its middle, ``x`` its left (``align`` 0) … right (1) end.
 
@@ -177,7 +185,7 @@ class Overlay:
         self._quads(quads, color, moves)
         return length
 
-    def _quads(self, quads: NDArray[np.float32], color: Color, moves: bool) -> None:
+    def _quads(self, quads: NDArray[np.float32], color: Color, moves: int) -> None:
         """(n, 8): left, top, width, height on the screen, and in the atlas."""
         vertices = np.empty((len(quads), 6), _VERTICES)
         for number, (x, y) in enumerate(((0, 0), (1, 0), (0, 1), (1, 0), (0, 1), (1, 1))):
@@ -226,9 +234,10 @@ class Overlay:
         vertices["a_place"][:, 2:] /= (width, height)
         return vertices
 
-    def draw(self, size: tuple[int, int], moved: float) -> None:
-        """Draw over what is there; the time axis ``moved`` pixels to the right."""
+    def draw(self, size: tuple[int, int], moved: float, ends: tuple[int, int] = (0, 0)) -> None:
+        """Draw over what is there; the time axis, with its ``ends``, ``moved`` to the right."""
         self._program["u_view"] = (2 / size[0], 2 / size[1], moved, 0)
+        self._program["u_ends"] = ends
         gloo.set_state(blend=True, blend_func=("src_alpha", "one_minus_src_alpha"))
         self._program.draw("triangles")
         gloo.set_state(blend=False)

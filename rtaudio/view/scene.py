@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rtaudio.view.look import Look
     from rtaudio.view.panel import Panel
 
+MOST_TOLD = 100  # labels beside a picture
 BACKGROUND = (0.055, 0.06, 0.07, 1.0)
 TIMED = ("waveform", "spectrogram", "mfcc")  # the panels with a time axis, from the top
 COLORED = ("spectrogram", "mfcc", "spectrum", "colors")  # those that need the colormap
@@ -93,7 +94,7 @@ class Scene:
         if self._laid_out and history is not self.history:
             self.scroll = Scroll()  # its rows may lie elsewhere on the clock
         self.history: History = history
-        self.boxes = boxes = layout(self.size, self.scale, look)
+        self.boxes = boxes = layout(self.size, self.scale, look, history.hears)
         for name, panel in self._panels.items():
             if name in boxes:
                 panel.place(boxes[name], self.size)
@@ -125,7 +126,7 @@ class Scene:
         """
         look, newest = self.look, history.stop  # rows that come meanwhile are the next draw's
         key = (
-            *(self.size, self.scale, id(history), look.panels, look.span_s),
+            *(self.size, self.scale, id(history), history.hears, look.panels, look.span_s),
             *(look.axis, look.low_hz, look.high_hz),
         )
         if key != self._laid_out:
@@ -204,6 +205,8 @@ class Scene:
         about |= {"averaging_s": look.averaging_s, "frozen": self.scroll.frozen is not None}
         for name, box in self.boxes.items():
             about[name] = {"box": list(box)}
+            if name == "heard":
+                about[name]["labels"] = history.labels()[-MOST_TOLD:]
             if name in TIMED:
                 ends = (self.left_edge, self.right_edge)
                 about[name]["time_s"] = [history.time(edge) for edge in ends]

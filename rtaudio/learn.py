@@ -255,10 +255,11 @@ def _epoch(
             if first:
                 more["classes"] = np.array(sorted(weights))
         first = False
-        with warnings.catch_warnings():  # a rate that is too large is told by the loss
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(record=True) as said:  # too large a rate is told by the loss
             network.batch_size = min(network.batch_size, len(some))
             network.partial_fit(_flat(scaler, x, some), y[some], **more)
+        if any("interrupted" in str(warning.message) for warning in said):
+            raise KeyboardInterrupt  # which scikit-learn has made a warning of
         total += network.loss_ * len(some)
     return float(total / len(order))
 

@@ -5,6 +5,7 @@ import os
 import pytest
 import soundfile
 from command import SONG
+from labelled import trained
 from sounds import SR
 
 
@@ -27,3 +28,17 @@ def use(monkeypatch):
             monkeypatch.setenv(name, value)
 
     return put
+
+
+@pytest.fixture(scope="session")
+def training(tmp_path_factory):
+    """What was learned of beeps, hisses and rises."""
+    return trained(tmp_path_factory.mktemp("labelled"))
+
+
+@pytest.fixture(scope="session")
+def model_file(training, tmp_path_factory):
+    """The model of these, in a file."""
+    path = tmp_path_factory.mktemp("model") / "sounds.onnx"
+    training.save(path)
+    return path

@@ -203,10 +203,11 @@ def _realtime_granted():
 
 
 @contextmanager
-def jack_client(jack, script, *arguments):
+def jack_client(jack, script, *arguments, whole=False):
     """A client of this folder, in a process of its own; yields the line it prints, as JSON has it.
 
-    It ends with the server. A busy jackd may refuse one at first.
+    It ends with the server. A busy jackd may refuse one at first. ``whole``: yields the process,
+    too.
     """
     for _ in range(3):
         client = subprocess.Popen(
@@ -221,7 +222,7 @@ def jack_client(jack, script, *arguments):
         end(client)
     assert line, f"{script} did not start: its message is above"
     try:
-        yield json.loads(line)
+        yield (client, json.loads(line)) if whole else json.loads(line)
     finally:
         client.stdin.close()
         with suppress(subprocess.TimeoutExpired):  # where the server is stopped
@@ -237,6 +238,29 @@ def jack_counter(jack):
     """
     with jack_client(jack, "jack_counter.py") as about:
         yield about["port"]
+
+
+class Player:
+    """A client that plays samples (float32, at the server's rate) once, when it is told to."""
+
+    def __init__(self, jack, samples, folder):
+        self._jack, self._file = jack, Path(folder) / "played.npy"
+        np.save(self._file, samples.astype(np.float32))
+
+    def __enter__(self):
+        self._client = jack_client(self._jack, "jack_player.py", self._file, whole=True)
+        self._process, about = self._client.__enter__()
+        self.port = about["port"]
+        return self
+
+    def play(self):
+        """Begin; returns when the first sample is due, in s of `time.perf_counter`."""
+        self._process.stdin.write(b"play\n")
+        self._process.stdin.flush()
+        return json.loads(self._process.stdout.readline())["first"]
+
+    def __exit__(self, *error):
+        self._client.__exit__(*error)
 
 
 @contextmanager

@@ -1,0 +1,322 @@
+"""`rtaudio train` and `rtaudio.learn`: what is learned, and what can't be."""
+
+import io
+import json
+import os
+import pty
+import signal
+import subprocess
+from contextlib import redirect_stderr, redirect_stdout, suppress
+
+import numpy as np
+import onnx
+import pytest
+import soundfile
+from command import COMMAND
+from labelled import LABELS, SR, make, sound
+
+import rtaudio
+from rtaudio.cli import main
+from rtaudio.learn import fit, split, train
+
+
+def run(*words):
+    """The command, in this process: status, stdout, stderr."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        status = main(["train", *map(str, words)])
+    return status, out.getvalue(), err.getvalue()
+
+
+# --- fit --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_network_learns_to_add(seed):
+    x = np.random.default_rng(seed).uniform(0, 0.5, (5000, 2))
+    fitted = fit(x, x.sum(axis=1), hidden=5, epochs=100, seed=seed)
+    assert len(fitted.held_out) == 1500
+    off = fitted.predict(x[fitted.held_out]) - x[fitted.held_out].sum(axis=1)
+    assert np.mean(off**2) == pytest.approx(fitted.error)
+    assert fitted.error <= 1e-3
+    assert fitted.predict(np.array([[0.1, 0.2], [0.2, 0.2]])) == pytest.approx([0.3, 0.4], abs=0.03)
+
+
+def rings(n=600, seed=0):
+    random = np.random.default_rng(seed)
+    x = random.normal(0, 1, (n, 2))
+    return x, np.where(np.hypot(*x.T) > 1.2, "out", "in")
+
+
+def test_labels_are_learned_and_the_same_seed_gives_the_same_network():
+    x, y = rings()
+    options = {"hidden": 16, "activation": "relu", "batch_size": 20}
+    one, same, other = (fit(x, y, seed=seed, **options) for seed in (0, 0, 1))
+    assert one.error < 0.1
+    assert np.mean(one.predict(x[one.held_out]) != y[one.held_out]) == one.error
+    assert one.losses == same.losses != other.losses
+    np.testing.assert_array_equal(one.predict(x), same.predict(x))
+
+
+def test_it_stops_when_it_gets_no_better_and_keeps_the_best():
+    x, y = rings()
+    told = []
+    fitted = fit(x, y, epochs=500, patience=3, on_epoch=lambda n, loss: told.append((n, loss)))
+    assert told == list(enumerate(fitted.losses, 1))
+    assert len(told) < 500
+    assert fitted.epochs == len(told) - 3
+
+
+def test_a_rare_label_weighs_the_same():
+    random = np.random.default_rng(0)
+    x = np.concatenate([random.normal(0, 1, (3000, 1)), random.normal(2, 1, (60, 1))])
+    y = np.repeat(["often", "seldom"], [3000, 60])
+    told = fit(x, y, hidden=4, epochs=60, test_size=0).predict(np.array([[0.5], [1.5]]))
+    assert told.tolist() == ["often", "seldom"]  # their border lies in the middle
+
+
+def test_groups_stay_together_and_every_label_is_in_both_parts():
+    groups = np.repeat(np.arange(30), 7)
+    labels = np.repeat(["a", "b", "c"], 70)
+    seen, out = split(groups, labels, 0.3, 0)
+    assert sorted([*seen, *out]) == list(range(210))
+    assert not set(groups[seen]) & set(groups[out])
+    assert {label: len(set(groups[out][labels[out] == label])) for label in "abc"} == dict.fromkeys(
+        "abc", 3
+    )
+    assert len(split(groups, labels, 0, 0)[1]) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"learning_rate": -1.0}, "learning_rate=-1 is not above 0"),
+        ({"hidden": 0}, "hidden=0 is not 1 or more neurons"),
+        ({"test_size": 1.0}, "test_size=1 is not in"),
+        ({"groups": [1, 2]}, "5 examples, 5 values and 2 groups: not alike"),
+    ],
+)
+def test_what_can_not_be_fitted(options, message):
+    with pytest.raises(ValueError, match=message):
+        fit(np.arange(5.0)[:, np.newaxis], np.arange(5.0), epochs=20, **options)
+
+
+# --- train ------------------------------------------------------------------------------------
+
+
+def test_a_model_knows_what_was_held_out_and_how_it_came_about(training):
+    assert training.accuracy == 1
+    assert training.confusion.sum() == 9
+    assert training.rows == LABELS
+    assert training.columns == (*LABELS, None)
+    front_end = training.model.front_end
+    assert front_end.labels == ("_", *LABELS)
+    assert front_end.settings == rtaudio.Settings(sr=SR, n_fft=512, hop_length=256, n_mels=40)
+    assert front_end.context == 31
+    assert front_end.training["learned"] == dict.fromkeys(LABELS, 7)
+    assert front_end.training["accuracy"] == 1
+    assert len(training.model.data) < 1_000_000
+
+
+def test_the_model_equals_scikit_learns(training):
+    front_end = training.model.front_end
+    shape = (200, front_end.context, front_end.width)
+    contexts = np.random.default_rng(0).normal(0, 40, shape).astype(np.float32)
+    infer = training.model.start()
+    exact = training.fit.pipeline.predict_proba(contexts.reshape(200, -1))
+    np.testing.assert_allclose([infer(context) for context in contexts], exact, atol=1e-5)
+
+
+def test_the_same_seed_trains_the_same_model(tmp_path):
+    make(tmp_path, 4)
+    one, same = (train(tmp_path, epochs=3).model.data for _ in range(2))
+    assert one == same
+
+
+def test_rows_are_those_of_the_analyzer_also_where_samples_were_lost(tmp_path):
+    from rtaudio.consumers.model import FrontEnd
+    from rtaudio.learn import _Reader
+
+    settings = rtaudio.Settings(sr=SR, n_fft=512, hop_length=256, n_mels=40)
+    y = sound("rise", np.random.default_rng(0))
+    y[2000:4000] = 0
+    (tmp_path / "rise").mkdir()
+    take = tmp_path / "rise/take.wav"
+    soundfile.write(take, y, SR, subtype="FLOAT")
+    gaps = tmp_path / "rise/take.gaps.csv"
+    gaps.write_text("first_sample,length,cause,uncertainty\n2000,2000,dropped,0\n")
+    reader = _Reader(FrontEnd(settings, 31, ("",)), 0, 0)
+    recording = reader.read(take)
+    whole = rtaudio.analyze(take, settings)
+    number = np.round(whole.time * SR / 256).astype(int)
+    np.testing.assert_array_equal(recording.rows[0][number], whole.mfcc)
+    missing = np.setdiff1d(np.arange(len(recording.heard)), number)
+    assert len(missing)
+    np.testing.assert_array_equal(
+        recording.rows[0][missing], np.tile(reader.silence, (len(missing), 1))
+    )
+    np.testing.assert_array_equal(np.flatnonzero(recording.heard), number[whole.lost == 0])
+
+
+def test_rates_channels_and_kinds_of_files_are_mixed_and_bad_ones_named(tmp_path):
+    make(tmp_path, 4)
+    random = np.random.default_rng(5)
+    stereo = np.tile(sound("hiss", random, 44100)[:, np.newaxis], 2)
+    soundfile.write(tmp_path / "hiss/stereo.flac", stereo, 44100)
+    soundfile.write(tmp_path / "beep/loud.ogg", sound("beep", random, 22050), 22050)
+    soundfile.write(tmp_path / "beep/nothing.wav", np.zeros(8000), SR)
+    (tmp_path / "rise/text.wav").write_text("no sound")
+    (tmp_path / "rise/empty.wav").touch()
+    (tmp_path / "rise/notes.txt").write_text("no recording")
+    said = []
+    result = train(tmp_path, epochs=2, tell=said.append)
+    assert sorted(path.rpartition("/")[2] for path in result.skipped) == [
+        "empty.wav",
+        "nothing.wav",
+        "text.wav",
+    ]
+    assert any("is silent all through" in why for why in result.skipped.values())
+    assert said[0] == (
+        "recordings have several rates (13 of 16000 Hz, 1 of 22050 Hz, 1 of 44100 Hz): all are "
+        "learned at 16000 Hz (--sr)"
+    )
+    assert result.learned + result.confusion.sum() == 14
+
+
+def test_groups_are_held_out_whole(tmp_path):
+    make(tmp_path, 6, speakers="abc")
+    result = train(tmp_path, epochs=2, group_by="^([a-z])_", test_size=0.3)
+    assert result.confusion.sum() == 6  # one speaker of three
+    assert result.learned == 12
+
+
+def test_background_is_learned_and_not_told(tmp_path):
+    make(tmp_path, 6, labels=("beep", "hiss"))
+    (tmp_path / "hiss").rename(tmp_path / "_background")
+    result = train(tmp_path, epochs=30)
+    assert result.columns == ("beep", None)
+    assert result.rows == ("_background", "beep")
+    assert result.accuracy == 1
+    hiss = sound("hiss", np.random.default_rng(9))
+    assert rtaudio.hear(hiss, result.model) == []
+
+
+# --- the command ------------------------------------------------------------------------------
+
+
+def test_the_command_shows_a_matrix_and_writes_model_and_picture(tmp_path):
+    make(tmp_path / "sounds", 4)
+    out, plot = tmp_path / "model.onnx", tmp_path / "matrix.png"
+    status, told, said = run(tmp_path / "sounds", "-o", out, "--epochs", 30, "--plot", plot)
+    assert status == 0
+    lines = told.splitlines()
+    assert lines[0].split() == ["held", "out", *LABELS]
+    assert lines[1].split() == ["beep", "1", "·", "·"]
+    assert lines[-1] == "100.0 % of 3 held-out recordings heard rightly"
+    assert "9 recordings learned in" in said
+    assert f"rtaudio live --model {out}" in said
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    held = {entry.key: entry.value for entry in onnx.load(out).metadata_props}
+    assert json.loads(held["rtaudio"])["settings"]["sr"] == SR
+
+
+def test_without_held_out_recordings_it_says_that_nobody_knows(tmp_path):
+    make(tmp_path / "sounds", 1)
+    status, told, said = run(
+        tmp_path / "sounds", "-o", tmp_path / "m.onnx", "--epochs", 2, "--test-size", 0
+    )
+    assert (status, told) == (0, "")
+    assert "nobody knows how good it is" in said
+
+
+def test_imbalance_is_said(tmp_path):
+    make(tmp_path / "s", 3, labels=("beep",))
+    make(tmp_path / "s", 9, labels=("hiss",))
+    _, _, said = run(tmp_path / "s", "-o", tmp_path / "m.onnx", "--epochs", 1)
+    assert "times as much of 'hiss' as of 'beep': each label is made to weigh the same" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "message"),
+    [
+        ([], 2, "no folder: one FOLDER, with one for each label in it"),
+        (["sounds"], 2, "no model: --out MODEL.onnx"),
+        (["sounds", "-o", "m.pkl"], 2, "--out m.pkl: not .onnx"),
+        (["sounds", "-o", "no/m.onnx"], 2, "--out no/m.onnx: no file can be written there"),
+        (["sounds", "-o", "m.onnx", "--plot", "m.gif"], 2, "--plot m.gif: not .png or .svg"),
+        (["sounds", "-o", "m.onnx", "--hidden", "0"], 2, "--hidden 0: neurons of a layer"),
+        (["sounds", "-o", "m.onnx", "--epoch", "3"], 2, "did you mean --epochs?"),
+        (["sounds", "-o", "m.onnx", "--features", "mfc"], 2, "'mfc' is not a feature"),
+        (["sounds", "-o", "m.onnx", "--n-mels", "4"], 2, "n_mfcc=13 is not in 1 … 4 (n_mels)"),
+        (["sounds", "-o", "m.onnx", "--group-by", "("], 2, "is no regular expression"),
+        (["sounds", "-o", "m.onnx", "--group-by", "x+"], 3, "finds nothing in a_0.wav"),
+        (["sounds", "-o", "m.onnx", "--learning-rate", "1e9"], 2, "the loss is no number"),
+        (["sounds", "-o", "m.onnx", "--context-ms", "1"], 2, "context_ms=1 is not in 10 … 60000"),
+        (["nowhere", "-o", "m.onnx"], 3, "nowhere: is no folder"),
+        (["empty", "-o", "m.onnx"], 3, "empty: holds no recordings: they are taken from FOLDER"),
+        (["one", "-o", "m.onnx"], 3, "one: one label alone ('beep'): a model tells two"),
+        (["few", "-o", "m.onnx"], 3, "few/hiss: has one recording: record another, or"),
+        (["bad", "-o", "m.onnx"], 3, "bad/beep/a.wav: "),
+        (["hidden", "-o", "m.onnx"], 3, "every label begins with _ and would not be told"),
+    ],
+)
+def test_what_can_not_be_learned_is_told_in_a_line(words, status, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make(tmp_path / "sounds", 2)
+    make(tmp_path / "one", 2, labels=("beep",))
+    make(tmp_path / "few", 2, labels=("beep",))
+    make(tmp_path / "few", 1, labels=("hiss",))
+    make(tmp_path / "hidden", 2, labels=("beep", "hiss"))
+    for label in ("beep", "hiss"):
+        (tmp_path / "hidden" / label).rename(tmp_path / "hidden" / f"_{label}")
+    (tmp_path / "empty/label").mkdir(parents=True)
+    (tmp_path / "bad/beep").mkdir(parents=True)
+    (tmp_path / "bad/beep/a.wav").write_text("no sound")
+    result, told, said = run(*words)
+    assert (result, told) == (status, "")
+    errors = [line for line in said.splitlines() if line.startswith("rtaudio: ")]
+    assert len(errors) == 1
+    assert message in errors[0]
+    assert not (tmp_path / "m.onnx").exists()
+
+
+def test_many_labels_list_what_is_confused_most(training):
+    from dataclasses import replace
+
+    from rtaudio.cli.train import _matrix
+
+    names = tuple(f"a long label {number}" for number in range(20))
+    confusion = np.zeros((20, 21), np.int64)
+    confusion[3, 5], confusion[4, 20] = 7, 2
+    confusion[np.arange(20), np.arange(20)] = 30
+    many = replace(training, rows=names, columns=(*names, None), confusion=confusion)
+    assert _matrix(many, 80) == [
+        "   7 × a long label 3 heard as a long label 5",
+        "   2 × a long label 4 heard as nothing",
+        "(most often confused; the matrix needs 351 columns)",
+    ]
+    assert len(_matrix(many, 400)) == 21
+
+
+def test_interrupted_it_leaves_nothing(tmp_path):
+    make(tmp_path / "sounds", 4)
+    ours, theirs = pty.openpty()
+    words = [tmp_path / "sounds", "-o", tmp_path / "m.onnx", "--hidden", "4000"]
+    with subprocess.Popen([*COMMAND, "train", *words], stderr=theirs) as process:
+        os.close(theirs)
+        said = b""
+        try:
+            while b"epochs" not in said:  # it is at work, and shows how far it is
+                said += os.read(ours, 1024)
+            process.send_signal(signal.SIGINT)
+            with suppress(OSError):  # the other end is closed
+                while more := os.read(ours, 1024):
+                    said += more
+            process.wait(20)
+        finally:
+            process.kill()
+            os.close(ours)
+    assert process.returncode == 130
+    assert b"loss" in said
+    assert b"rtaudio: interrupted" in said
+    assert list(tmp_path.iterdir()) == [tmp_path / "sounds"]

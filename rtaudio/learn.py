@@ -256,6 +256,7 @@ def _epoch(
                 more["classes"] = np.array(sorted(weights))
         first = False
         with warnings.catch_warnings(record=True) as said:  # too large a rate is told by the loss
+            warnings.simplefilter("always")
             network.batch_size = min(network.batch_size, len(some))
             network.partial_fit(_flat(scaler, x, some), y[some], **more)
         if any("interrupted" in str(warning.message) for warning in said):

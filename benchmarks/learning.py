@@ -28,7 +28,8 @@ def learn(folder: str) -> tuple[list[dict[str, Any]], Training]:
     """A row for each way of holding out."""
     import numpy as np
 
-    from rtaudio.learn import split, train
+    from rtaudio.fitting import split
+    from rtaudio.learn import train
 
     def row(what: str, **arguments: Any) -> Training:
         begun = time.perf_counter()
@@ -86,7 +87,7 @@ def words(training: Training, folder: str, count: int) -> dict[str, Any]:
 
     import rtaudio
     from benchmarks.report import from_tests
-    from rtaudio.learn import split
+    from rtaudio.fitting import split
 
     servers = from_tests("servers")
     paths = sorted(Path(folder).glob("*/*.wav"), key=lambda path: (path.parent.name, path.name))

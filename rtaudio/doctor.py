@@ -92,6 +92,7 @@ def checks() -> Iterator[Check]:
     else:
         yield Check("opengl", False, "window", "OpenGL can't be tried without fonts", None)
     yield parquet()
+    yield models()
 
 
 def portaudio() -> tuple[Check, list[str]]:
@@ -227,6 +228,16 @@ def parquet() -> Check:
     except metadata.PackageNotFoundError:
         found = "no pyarrow, which .parquet alone needs"
         return Check("parquet", False, None, found, "pip install 'rtaudio[parquet]'")
+
+
+def models() -> Check:
+    """Whether sounds can be learned and heard."""
+    try:
+        versions = [f"{name} {metadata.version(name)}" for name in ("onnxruntime", "skl2onnx")]
+        return Check("models", True, None, ", ".join(versions), None)
+    except metadata.PackageNotFoundError as error:
+        found = f"no {error.name}, which train and --model alone need"
+        return Check("models", False, None, found, "pip install 'rtaudio[train]'")
 
 
 def _ask(code: str, *arguments: str, python: str = sys.executable, **environment: str) -> Any:

@@ -46,7 +46,7 @@ def ask(env):
         check = doctor.Check(**json.loads(line))
         found[check.check] = check
         assert check.ok or check.mend or check.check in ("inputs", "opengl")
-    assert list(found) == "python portaudio server inputs fonts opengl parquet".split()
+    assert list(found) == "python portaudio server inputs fonts opengl parquet models".split()
     broken = {check.needed for check in found.values() if not check.ok} - {None}
     assert done.returncode == bool(broken)
     return found
@@ -292,6 +292,7 @@ def test_a_python_without_packages_is_told_of_each(tmp_path):
         "fonts": "pip install vispy",
         "opengl": None,
         "parquet": "pip install 'rtaudio[parquet]'",
+        "models": "pip install 'rtaudio[train]'",
     }
     assert found["parquet"].needed is None
 

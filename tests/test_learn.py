@@ -17,7 +17,8 @@ from labelled import LABELS, SR, make, sound
 
 import rtaudio
 from rtaudio.cli import main
-from rtaudio.learn import fit, split, train
+from rtaudio.fitting import split
+from rtaudio.learn import fit, train
 
 
 def run(*words):

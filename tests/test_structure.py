@@ -22,10 +22,19 @@ ROOMS = {
     "rtaudio.sources": {"numpy", "soundfile", "rtaudio.capture"},
     "rtaudio.consumers": {
         *("numpy", "pyarrow", "rtaudio", "rtaudio.analysis", "rtaudio.sources"),
-        "rtaudio.capture",
+        *("rtaudio.capture", "onnxruntime"),
+        "rtaudio.consumers.history",
     },
+    "rtaudio.consumers.examine": {"numpy", "rtaudio.consumers", "onnx", "onnxruntime", "google"},
     "rtaudio.consumers.history": {"numpy", "rtaudio.analysis"},
-    "rtaudio.recordings": {"numpy", "rtaudio", "rtaudio.analysis", "rtaudio.sources"},
+    "rtaudio.recordings": {
+        *("numpy", "rtaudio", "rtaudio.analysis", "rtaudio.sources", "rtaudio.consumers"),
+    },
+    "rtaudio.learn": {
+        *("numpy", "skl2onnx", "onnx", "rtaudio.fitting"),
+        *("rtaudio.analysis", "rtaudio.sources", "rtaudio.consumers"),
+    },
+    "rtaudio.fitting": {"numpy", "sklearn"},
     "rtaudio.pipeline": {
         *("numpy", "rtaudio", "rtaudio.analysis", "rtaudio.sources", "rtaudio.consumers"),
         *("rtaudio.consumers.history", "rtaudio.recordings", "rtaudio.books"),
@@ -66,7 +75,7 @@ ROOMS = {
         *("rtaudio.pipeline", "rtaudio.recordings", "rtaudio.batch", "rtaudio.figures"),
         *("rtaudio.capture", "rtaudio.words", "rtaudio.doctor", "rtaudio.screen", "rich"),
         *("rtaudio.session", "rtaudio.view", "numpy", "rtaudio.books", "rtaudio.latency"),
-        *("rtaudio.roundtrip", "numba"),
+        *("rtaudio.roundtrip", "numba", "rtaudio.learn"),
     },
     "rtaudio.doctor": {"rtaudio", "rtaudio.sources"},
     "rtaudio.__main__": {"rtaudio.cli"},
@@ -116,7 +125,10 @@ def test_imports_run_downwards(module):
         assert target in allowed, f"{module} imports {name}"
 
 
-HEAVY = ("numpy", "scipy", "numba", "vispy", "sounddevice", "librosa", "matplotlib", "rich")
+HEAVY = (
+    *("numpy", "scipy", "numba", "vispy", "sounddevice", "librosa", "matplotlib", "rich"),
+    *("sklearn", "onnx", "onnxruntime"),
+)
 
 
 @pytest.mark.parametrize(
@@ -137,6 +149,7 @@ def test_the_analysis_path_loads_neither_librosa_nor_matplotlib():
     loaded = set(done.stdout.split())
     assert "numba" in loaded
     assert not loaded & {"librosa", "matplotlib", "vispy", "sounddevice", "pyarrow", "scipy.signal"}
+    assert not loaded & {"sklearn", "onnx", "onnxruntime"}
 
 
 def test_the_window_loads_neither_librosa_nor_matplotlib():

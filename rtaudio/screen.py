@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from rtaudio.analysis.settings import Settings
     from rtaudio.books import LiveStats
+    from rtaudio.consumers.model import Model
     from rtaudio.sources.block import Source
     from rtaudio.view.window import Window
 
@@ -122,6 +123,7 @@ def show(
     settings: Settings | None = None,
     *,
     look: Look | None = None,
+    model: str | PathLike[str] | Model | None = None,
     backend: str = "glfw",
     size: tuple[int, int] = (1280, 720),
     realtime: bool = True,
@@ -132,7 +134,7 @@ def show(
 
     Parameters
     ----------
-    source, settings, realtime, duration_s, overrides
+    source, settings, model, realtime, duration_s, overrides
         As `rtaudio.live` has them. Where the source ends, the last picture stays.
     look
         What is shown at first: `rtaudio.Look`.
@@ -149,7 +151,7 @@ def show(
     ------
     ViewError
         Where no window can be opened: what to install, in a line.
-    SourceError, ValueError
+    SourceError, ModelError, ValueError
         As `rtaudio.live`.
 
     """
@@ -163,7 +165,13 @@ def show(
     with contextlib.ExitStack() as stack:
         stack.callback(window.close)
         run = live(
-            source, settings, realtime=realtime, duration_s=duration_s, tell=tell, **overrides
+            source,
+            settings,
+            model=model,
+            realtime=realtime,
+            duration_s=duration_s,
+            tell=tell,
+            **overrides,
         )
         session = Session(run, window.look, notices)
         stack.callback(session.close)

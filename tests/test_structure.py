@@ -63,6 +63,7 @@ ROOMS = {
     "rtaudio.screen": {
         *("numpy", "rtaudio.analysis", "rtaudio.sources", "rtaudio.pipeline"),
         *("rtaudio.session", "rtaudio.view", "rtaudio.doctor", "rtaudio.books"),
+        "rtaudio.consumers",
     },
     "rtaudio.roundtrip": {"numpy", "scipy"},
     "rtaudio.latency": {

@@ -580,11 +580,58 @@ def test_the_wheel_zooms_about_the_pointer():
     assert float(scene.axis.hz(0.75)) == pytest.approx(before, rel=0.01)
 
 
+def blue(pixels, box):
+    """Which columns of a box have a label's colour."""
+    found = inside(pixels, box)[box.height - 3]
+    return np.flatnonzero(found[:, 2] > found[:, 0] + 40)
+
+
+def test_labels_lie_under_what_they_are_of_and_move_with_it():
+    history = heard(Settings(sr=8000), np.zeros(8000 * 12, np.float32))
+    history.hears = True
+    history.label((4.0, 4.2, "short", 0.9))
+    history.label((4.0, 5.0, "short", 0.9))  # it has grown
+    history.label((6.0, 7.0, "a longer one that does not fit", 0.9))
+    history.label((0.5, 2.5, "half seen", 0.9))  # the picture begins at 2 s
+    scene, pixels = drawn(history)
+    box = scene.boxes["heard"]
+    assert box.top == scene.boxes["spectrogram"].bottom + 4
+    assert box.bottom < scene.boxes["mfcc"].top
+
+    def columns(*ends):
+        at = (scene.columns.column(history.place(end)) - scene.first_column for end in ends)
+        return [max(0, column) for column in at]
+
+    wanted = [columns(*ends) for ends in ((0.5, 2.5), (4.0, 5.0), (6.0, 7.0))]
+    np.testing.assert_array_equal(
+        blue(pixels, box), np.concatenate([np.arange(a, b - 1) for a, b in wanted])
+    )
+    assert inside(pixels, box).max() > 200  # their names
+    assert len(blue(pixels, box._replace(left=0, width=box.left))) == 0  # cut off at the axis
+    scene.scroll.frozen = scene.right_edge - 1.0 * history.rows_per_s
+    moved = drawn(history, scene=scene)[1]
+    fresh = Scene(Look())
+    fresh.scroll.frozen = scene.scroll.frozen
+    np.testing.assert_array_equal(moved, drawn(history, scene=fresh)[1])
+    assert scene.about()["heard"]["labels"] == history.labels()
+
+
+def test_the_time_axis_is_below_the_labels_where_there_are_no_mfccs():
+    history = heard(Settings(sr=8000), np.zeros(8000 * 3, np.float32))
+    history.hears = True
+    scene, pixels = drawn(history, Look(panels=("spectrogram",)))
+    below = scene.boxes["heard"].bottom
+    assert pixels[below + 4 : below + 20, scene.boxes["heard"].left :].max() > 100
+
+
+@pytest.mark.parametrize("hears", [False, True])
 @pytest.mark.parametrize("scale", [1.0, 2.0, 4.0])
 @pytest.mark.parametrize("size", [(320, 240), (500, 300), (700, 720), (3840, 2160), (400, 1500),
                                   (320, 4320), (64, 64)])  # fmt: skip
-def test_any_size_has_its_panels_apart_and_inside(size, scale):
+def test_any_size_has_its_panels_apart_and_inside(size, scale, hears):
     history = heard(Settings(sr=8000), np.sin(np.arange(8000 * 3)).astype(np.float32))
+    history.hears = hears
+    history.label((1.0, 2.0, "a label", 1.0))
     scene = Scene(Look())
     scene.resize(size, scale)
     pixels = canvas.picture(size, lambda: scene.draw(history, 0.0, False, STATUS))

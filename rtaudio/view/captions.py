@@ -174,7 +174,8 @@ class Captions:
 
     def _write_time(self, scene: Scene, first: int, last: int, step: float) -> None:
         over, px = self._over, self._px
-        boxes = [scene.boxes[n] for n in ("waveform", "spectrogram", "mfcc") if n in scene.boxes]
+        names = ("waveform", "spectrogram", "heard", "mfcc")
+        boxes = [scene.boxes[name] for name in names if name in scene.boxes]
         if not boxes:
             return
         for number in range(first, last + 1):

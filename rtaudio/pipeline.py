@@ -25,7 +25,7 @@ from rtaudio.consumers.delays import Delay, Delays
 from rtaudio.consumers.hearing import Heard, Hearing
 from rtaudio.consumers.latest import Latest
 from rtaudio.consumers.model import Model, load_model
-from rtaudio.consumers.worker import BoundedQueue, Item, Worker
+from rtaudio.consumers.worker import BoundedQueue, Item, Loop, Worker
 from rtaudio.recordings import for_rate
 from rtaudio.scheduling import be_urgent, fast_switching
 from rtaudio.sources import open_source
@@ -84,10 +84,8 @@ class Live:
         self.asked_sr = self.settings.sr
         """The rate that was asked for; None for the source's own."""
         self._duration_s = duration_s
-        self._iterated = False
-        self._rows: BoundedQueue[Frames] | None = None  # for iterating
-        self._answers: BoundedQueue[Heard] | None = None  # likewise
-        self._answering = False
+        self._rows: Loop[Frames] | None = None
+        self._answers: Loop[Heard] | None = None
         self._on_frames: list[BoundedQueue[Frames]] = []
         self._on_blocks: list[BoundedQueue[Block]] = []
         self.history: History | None = None
@@ -252,9 +250,9 @@ class Live:
             self.attach_frames(getattr(consumer, "__name__", f"consumer {number}"), consumer)
         others = any(worker is not self.listening for worker in self.workers)
         if not (others or self.history):  # somebody will iterate: nothing is to be missed by then
-            self._rows = self._rows_queue()
+            self._rows = Loop(self._rows_queue())
             if self.hearing is not None:
-                self._answers = self._heard_queue()
+                self._answers = Loop(self._heard_queue())
         fast_switching(True)
         for worker in self.workers:
             worker.start()
@@ -365,14 +363,10 @@ class Live:
         """
         self._need_start()
         if self._rows is None:
-            self._rows = self._rows_queue()
-        rows = self._rows
-        self._iterated = True
+            self._rows = Loop(self._rows_queue())
+        self._rows.begun = True
         self._nobody_iterates()
-        while not rows.over:
-            frames = rows.get(0.1)
-            if frames is not None:
-                yield frames
+        yield from self._rows.items()
         self._raise_error()
 
     def answers(self) -> Iterator[Answer]:
@@ -385,21 +379,19 @@ class Live:
         self._need_start()
         if self._answers is None:
             raise RuntimeError("no answers to take: live(…, model=…), without consumers")
-        answers = self._answers
-        self._answering = True
+        self._answers.begun = True
         self._nobody_iterates()
-        while not answers.over:
-            heard = answers.get(0.1)
-            if heard is not None:
-                yield from heard.answers
+        for heard in self._answers.items():
+            yield from heard.answers
         self._raise_error()
 
     def _nobody_iterates(self) -> None:
         """Let no loop be waited for that was not begun: whoever waits or polls does not iterate."""
-        if self._rows is not None and not self._iterated:
-            self._rows.dont_wait()
-        if self._answers is not None and not self._answering:
-            self._answers.dont_wait()
+        for loop in self._loops():
+            loop.not_begun()
+
+    def _loops(self) -> list[Loop[Any]]:
+        return [loop for loop in (self._rows, self._answers) if loop is not None]
 
     def latest(self) -> Frames | None:
         """A copy of the newest row; None before the first. Never waits."""
@@ -422,11 +414,10 @@ class Live:
             delivered = microphone.delivered - self._beyond
             if self._ended:  # what was captured and never taken
                 lost["dropped"] = delivered - books.processed
-        queues = self._queues()
-        for queue, iterated in ((self._rows, self._iterated), (self._answers, self._answering)):
-            if queue is not None and not iterated:
-                queues.remove(queue)
-        skipped = self._skipped + sum(queue.skipped for queue in queues)
+        loops = self._loops()
+        taken = {loop.queue for loop in loops}
+        skipped = self._skipped + sum(loop.skipped for loop in loops)
+        skipped += sum(queue.skipped for queue in self._queues() if queue not in taken)
         skipped += self.hearing.skipped if self.hearing is not None else 0
         return LiveStats(
             delivered=delivered,

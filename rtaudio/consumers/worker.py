@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 from rtaudio.consumers.delays import Delays
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 FLUSH_S = 1.0
 
@@ -103,6 +103,31 @@ class BoundedQueue(Generic[Item]):
         """Whether it is closed and empty."""
         with self._changed:
             return self._closed and not self._items
+
+
+class Loop(Generic[Item]):
+    """A queue that a loop may empty. As long as none was begun, nobody has to wait for one."""
+
+    def __init__(self, queue: BoundedQueue[Item]) -> None:
+        self.queue = queue
+        self.begun = False
+
+    def items(self) -> Iterator[Item]:
+        """Yield the items as they come, until the queue is closed and empty."""
+        while not self.queue.over:
+            item = self.queue.get(0.1)
+            if item is not None:
+                yield item
+
+    def not_begun(self) -> None:
+        """Where no loop was begun, throw away what does not fit."""
+        if not self.begun:
+            self.queue.dont_wait()
+
+    @property
+    def skipped(self) -> int:
+        """What a loop was too slow for; nothing where there is none."""
+        return self.queue.skipped if self.begun else 0
 
 
 class Worker(Generic[Item]):

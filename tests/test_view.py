@@ -614,6 +614,9 @@ def test_labels_lie_under_what_they_are_of_and_move_with_it():
     fresh.scroll.frozen = scene.scroll.frozen
     np.testing.assert_array_equal(moved, drawn(history, scene=fresh)[1])
     assert scene.about()["heard"]["labels"] == history.labels()
+    at = box.left + scene.columns.column(history.place(4.5)) - scene.first_column
+    assert pointer.reading(scene, at, box.top + 5)[1] == "short   90 %"
+    assert pointer.reading(scene, at + 100, box.top + 5)[1] == "nothing"
 
 
 def test_the_time_axis_is_below_the_labels_where_there_are_no_mfccs():

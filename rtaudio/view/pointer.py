@@ -35,11 +35,15 @@ def reading(scene: Scene, x: float, y: float) -> list[str]:
         return [
             f"{what} {decibels(db)}" for what, db in zip(("RMS", "peak", "held"), now, strict=False)
         ]
-    if name not in ("spectrogram", "waveform", "mfcc"):
+    if name not in ("spectrogram", "waveform", "mfcc", "heard"):
         return []
     history, (first, stop) = scene.history, rows_at(scene, x)
     middle = history.time((scene.column_at(x) + 0.5) * scene.columns.rows)
     when = axes.clock(middle, 0.01)
+    if name == "heard":
+        labels = (label for label in history.labels() if label[0] <= middle < label[1])
+        told = (f"{label}   {100 * probability:.0f} %" for _, _, label, probability in labels)
+        return [when, next(told, "nothing")]
     states = history.state(first, stop)
     heard = states == HEARD
     if name == "waveform":

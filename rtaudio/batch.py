@@ -82,7 +82,8 @@ def do(job: Job, stdout: TextIO, progress: Progress) -> Outcome:
         place = failure.filename if isinstance(failure.filename, str) else job.outs[0]
         reason = failure.strerror or str(failure)
         place = "standard output" if place == STDOUT else place
-        option = "--labels" if str(place) == str(job.labels) else "--out"
+        heard = job.labels is not None and Path(place).resolve() == job.labels.resolve()
+        option = "--labels" if heard else "--out"
         error = f"{place}: {reason}: choose another place with {option}"
     return Outcome(job, summary, error, time.perf_counter() - begun)
 

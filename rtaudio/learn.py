@@ -21,6 +21,7 @@ from rtaudio.consumers.listener import Intervals, Listener, longest, silence
 from rtaudio.consumers.model import KEY, FrontEnd, Model
 from rtaudio.consumers.partial import Partial
 from rtaudio.fitting import Fit, fit, split
+from rtaudio.recordings import for_rate
 from rtaudio.sources import open_source
 from rtaudio.sources.block import SourceError
 
@@ -74,6 +75,8 @@ class Training:
     """… and how often; (rows, columns)."""
     learned: int
     """From how many recordings."""
+    groups: tuple[str, ...] = ()
+    """What was held out whole, with ``group_by``."""
     skipped: dict[str, str] = field(default_factory=dict)
     """Recordings that could not be used, and why."""
 
@@ -192,7 +195,10 @@ def train(
     front_end = replace(front_end, labels=labels)
     model = Model(str(folder), to_onnx(fitted, front_end), front_end)
     judged = _judge(model, [recordings[number] for number in held_out])
-    training = Training(model, fitted, *judged, len(learned), skipped)
+    groups: set[str] = set()
+    if group_by is not None:
+        groups = {_group(group_by, recordings[number].path) for number in held_out}
+    training = Training(model, fitted, *judged, len(learned), tuple(sorted(groups)), skipped)
     summary = {
         "learned": dict(Counter(recordings[number].label for number in learned)),
         "held_out": len(held_out),
@@ -290,6 +296,7 @@ class _Reader:
             peak = max(peak, float(frames.peak.max()))
 
         with open_source(path) as source:
+            for_rate(self._front_end.settings, source)  # or it has not the channel
             analyzer = self._analyzer(source.sr)
             for block in source:
                 samples = block.samples

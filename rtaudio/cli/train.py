@@ -21,7 +21,7 @@ from rtaudio.cli.options import (
     new_parser,
     parse_words,
 )
-from rtaudio.words import Words, one_line
+from rtaudio.words import Words, shortened
 
 if TYPE_CHECKING:
     import argparse
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from rtaudio.learn import Training
 
 WORST = 10  # confusions that are listed where a matrix has no room
+LONGEST = 24  # letters of a label that are shown
 
 
 def main(argv: Sequence[str]) -> int:
@@ -66,7 +67,7 @@ def main(argv: Sequence[str]) -> int:
         raise UsageError(str(error)) from None
     for why in training.skipped.values():
         words.error(f"skipped: {why}")
-    _tell(training, args, words, time.perf_counter() - begun)
+    _tell(training, words, time.perf_counter() - begun)
     return _write(training, args, words)
 
 
@@ -142,7 +143,7 @@ def _hidden(text: str) -> list[int]:
 # --- what is told -----------------------------------------------------------------------------
 
 
-def _tell(training: Training, args: argparse.Namespace, words: Words, took_s: float) -> None:
+def _tell(training: Training, words: Words, took_s: float) -> None:
     front_end = training.model.front_end
     settings = front_end.settings
     words.say(
@@ -161,8 +162,12 @@ def _tell(training: Training, args: argparse.Namespace, words: Words, took_s: fl
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 100
     print("\n".join(_matrix(training, width)))
     total, right = int(training.confusion.sum()), training.accuracy
-    of = f" of {args.group_by} found" if args.group_by else ""
-    print(f"{100 * right:.1f} % of {total} held-out recordings{of} heard rightly")
+    whole = f"; held out whole: {', '.join(training.groups)}" if training.groups else ""
+    print(f"{100 * right:.1f} % of {total} held-out recordings heard rightly{whole}")
+
+
+def _names(labels: Sequence[str | None]) -> list[str]:
+    return ["nothing" if label is None else shortened(label, LONGEST) for label in labels]
 
 
 def _ordinal(number: int) -> str:
@@ -172,8 +177,7 @@ def _ordinal(number: int) -> str:
 
 def _matrix(training: Training, width: int) -> list[str]:
     """The confusion matrix; where it has no room, what was confused most."""
-    rows = [one_line(label) for label in training.rows]
-    columns = ["nothing" if label is None else one_line(label) for label in training.columns]
+    rows, columns = _names(training.rows), _names(training.columns)
     if not training.confusion[:, -1].any() and not any(r.startswith("_") for r in training.rows):
         columns, counts = columns[:-1], training.confusion[:, :-1]
     else:
@@ -215,11 +219,9 @@ def _write(training: Training, args: argparse.Namespace, words: Words) -> int:
         from rtaudio import figures
 
         title = f"{args.folder}: {100 * training.accuracy:.1f} % of held-out recordings right"
-        names = ["nothing" if label is None else label for label in training.columns]
+        rows, columns = _names(training.rows), _names(training.columns)
         try:
-            figures.draw_confusion(
-                list(training.rows), names, training.confusion, title, Path(args.plot)
-            )
+            figures.draw_confusion(rows, columns, training.confusion, title, Path(args.plot))
             words.say(f"picture: {args.plot}")
         except OSError as error:
             words.error(f"{args.plot}: {error.strerror or error}")

@@ -8,6 +8,7 @@ recording shorter than the context are no special cases.
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -173,7 +174,7 @@ class Listener:
 
 def silence(front_end: FrontEnd) -> Floats:
     """The row of a frame that holds nothing, (width,)."""
-    settings = front_end.settings
+    settings = replace(front_end.settings, channel="mix")  # of the one that there is
     analyzer = Analyzer(settings, settings.sr or 1)
     reach = -(-settings.n_fft // settings.hop_length)
     for frames in analyzer.feed(np.zeros((2 * reach + 2) * settings.hop_length, np.float32)):

@@ -165,7 +165,8 @@ def train(
     chosen = _settings(rates, settings, tell)
     hop_ms = 1e3 * chosen.hop_length / (chosen.sr or 1)
     context = max(1, round(context_ms / hop_ms)) | 1
-    front_end = FrontEnd(chosen, context, ("",), tuple(features))
+    labels = tuple(sorted({*files.values(), NOTHING}))
+    front_end = FrontEnd(chosen, context, labels, tuple(features))
     reader = _Reader(front_end, augment, seed)
     recordings = []
     for number, path in enumerate(rates, 1):
@@ -227,6 +228,11 @@ def _find(folder: Path) -> dict[Path, str]:
             f"{folder}: holds no recordings: they are taken from FOLDER/LABEL/*.wav, .flac, .ogg "
             "and .mp3"
         )
+    for label in set(files.values()):
+        if not label.isprintable():
+            raise LearnError(f"{folder}: {label!r} can't be printed: rename that folder")
+    if all(label.startswith("_") for label in files.values()):
+        raise LearnError(f"{folder}: every label begins with _ and would not be told: name one")
     return files
 
 
@@ -375,8 +381,6 @@ def _check(
             f"{folder}: one label alone ({names}): a model tells two at least apart; a folder "
             "named _background may be one of them"
         )
-    if not any(not label.startswith("_") for label in counts):
-        raise LearnError(f"{folder}: every label begins with _ and would not be told: name one")
     for label, count in counts.items():
         if count < 2 and test_size and group_by is None:
             raise LearnError(

@@ -269,6 +269,7 @@ def test_imbalance_is_said(tmp_path):
         (["one", "-o", "m.onnx"], 3, "one: one label alone ('beep'): a model tells two"),
         (["few", "-o", "m.onnx"], 3, "few/hiss: has one recording: record another, or"),
         (["bad", "-o", "m.onnx"], 3, "bad/beep/a.wav: "),
+        (["raw", "-o", "m.onnx"], 3, "can't be printed: rename that folder"),
         (["hidden", "-o", "m.onnx"], 3, "every label begins with _ and would not be told"),
     ],
 )
@@ -281,6 +282,8 @@ def test_what_can_not_be_learned_is_told_in_a_line(words, status, message, tmp_p
     make(tmp_path / "hidden", 2, labels=("beep", "hiss"))
     for label in ("beep", "hiss"):
         (tmp_path / "hidden" / label).rename(tmp_path / "hidden" / f"_{label}")
+    make(tmp_path / "raw", 1, labels=("beep",))
+    (tmp_path / "raw/beep").rename(os.fsdecode(os.fsencode(tmp_path) + b"/raw/\xff"))
     (tmp_path / "empty/label").mkdir(parents=True)
     (tmp_path / "bad/beep").mkdir(parents=True)
     (tmp_path / "bad/beep/a.wav").write_text("no sound")

@@ -130,6 +130,19 @@ def weights(inputs):
     return [numpy_helper.from_array(random.normal(0, 0.02, (inputs, 2)).astype("f4"), "weights")]
 
 
+@pytest.mark.parametrize("change", [
+    {}, {"center": False}, {"hop_length": 5000}, {"hop_length": 1 << 40}, {"n_fft": 513},
+    {"channel": 3}, {"quantize_bits": 8},
+])  # fmt: skip
+def test_silence_is_the_row_of_zeros(change):
+    settings = replace(FRONT_END.settings, **change)
+    row = silence(replace(FRONT_END, settings=settings))
+    hop = min(settings.hop_length, 5000)
+    zeros = np.zeros((6000 + hop, 3), np.float32)
+    frames = next(rtaudio.Analyzer(replace(settings, hop_length=hop), SR).feed(zeros))
+    np.testing.assert_array_equal(row, frames.mfcc[0])
+
+
 @pytest.mark.parametrize("missing", [3, 20, 31, 90])
 def test_what_was_lost_is_silence_and_has_no_answer(missing, training, rows):
     model = training.model

@@ -144,6 +144,9 @@ MODELS = {
     "labels": (lambda: build(front_end=changed(labels=["a", "a"])), "labels are not 1 …"),
     "kind": (lambda: build(front_end=changed(labels="ab")), "labels are not 1 …"),
     "scores": (lambda: build(front_end=changed(scores="odds")), "scores='odds' is not one of"),
+    "untold": (lambda: build(front_end=changed(labels=["_a", "_b"])), "every label begins with _"),
+    "letters": (lambda: build(front_end=changed(labels=["a", "\ud800"])), "is not UTF-8"),
+    "clock": (lambda: build(front_end=changed(features=["captured"])), "captured is a time of"),
     "feature": (lambda: build(front_end=changed(features=["mfc"])), "'mfc' is not a feature"),
     "shape": (
         lambda: build(front_end=changed(context=6)),

@@ -166,7 +166,7 @@ class Listener:
         scores = np.mean(near, axis=0) if len(near) > 1 else near[0]
         self._given += 1
         likeliest = int(scores.argmax())
-        best = max(self._told, key=scores.item, default=likeliest)
+        best = max(self._told, key=scores.item)
         probability = scores.item(best)
         holds = best == likeliest and probability >= self.model.threshold
         return Answer(self._scores[at][0], self._labels[best] if holds else None, probability)
@@ -176,8 +176,7 @@ def silence(front_end: FrontEnd) -> Floats:
     """The row of a frame that holds nothing, (width,)."""
     settings = replace(front_end.settings, channel="mix")  # of the one that there is
     analyzer = Analyzer(settings, settings.sr or 1)
-    reach = -(-settings.n_fft // settings.hop_length)
-    for frames in analyzer.feed(np.zeros((2 * reach + 2) * settings.hop_length, np.float32)):
+    for frames in analyzer.feed(np.zeros(settings.n_fft, np.float32)):
         row: Floats = front_end.rows(frames)[0].copy()
         return row
     raise AssertionError("no row of so many samples")

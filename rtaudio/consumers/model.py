@@ -65,13 +65,22 @@ class FrontEnd:
             if not isinstance(getattr(self, name), kind):
                 raise ValueError(f"{name}={getattr(self, name)!r:.80} is not {kind.__name__}")
         object.__setattr__(self, "features", check_features(self.features))
+        if "captured" in self.features:
+            raise ValueError("captured is a time of this run alone, and nothing to learn from")
         wide = self.context * self.width
         if self.context < 1 or wide > MOST_INPUTS:
             raise ValueError(f"context={self.context} is not in 1 … {MOST_INPUTS // self.width}")
         if not isinstance(self.labels, tuple) or not all(isinstance(x, str) for x in self.labels):
             raise ValueError("labels are not names")
+        for label in self.labels:
+            try:
+                label.encode()
+            except UnicodeEncodeError:
+                raise ValueError(f"the label {label!r:.80} is not UTF-8") from None
         if not 1 <= len(self.labels) <= MOST_LABELS or len(set(self.labels)) < len(self.labels):
             raise ValueError(f"labels are not 1 … {MOST_LABELS} different names")
+        if not told(self.labels):
+            raise ValueError("every label begins with _, so that none would be told")
         if self.scores not in SCORES:
             raise ValueError(f"scores={self.scores!r} is not one of {', '.join(SCORES)}")
 

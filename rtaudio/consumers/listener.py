@@ -62,6 +62,7 @@ class Listener:
         front_end = model.front_end
         self._front_end, self._context = front_end, front_end.context
         self._after = self._context - 1 - self._context // 2  # rows of a context after its middle
+        self._step, self._reach = model.step, model.reach
         self._infer = model.start()
         self._labels = front_end.labels
         self._told = told(self._labels)
@@ -75,7 +76,7 @@ class Listener:
         self._times = np.full(self._context, np.nan)  # NaN: a row that was not heard
         self._number: int | None = None  # of the next row
         self._unknown_until = -1  # contexts that end before hold rows that were thrown away
-        self._scores: deque[tuple[float, Floats]] = deque(maxlen=2 * self.model.reach + 1)
+        self._scores: deque[tuple[float, Floats]] = deque(maxlen=2 * self._reach + 1)
         self._given = 0  # how many of them have their answer
 
     def take(self, frames: Frames, *, late: bool = False) -> list[Answer]:
@@ -137,7 +138,7 @@ class Listener:
         time = self._times.item(middle % context)
         if time != time:
             self._flush(answers)  # nothing was heard there
-        elif middle % self.model.step == 0:
+        elif middle % self._step == 0:
             if late or number < self._unknown_until:
                 self.skipped += 1
                 self._flush(answers)
@@ -149,7 +150,7 @@ class Listener:
         if len(self._scores) == self._scores.maxlen:
             self._given -= 1
         self._scores.append((time, scores))
-        if len(self._scores) - self._given > self.model.reach:
+        if len(self._scores) - self._given > self._reach:
             answers.append(self._answer())
 
     def _flush(self, answers: list[Answer]) -> None:
@@ -161,9 +162,9 @@ class Listener:
 
     def _answer(self) -> Answer:
         """The next answer: the mean of the scores that are near."""
-        at, reach = self._given, self.model.reach
+        at, reach = self._given, self._reach
         near = [scores for _, scores in list(self._scores)[max(0, at - reach) : at + reach + 1]]
-        scores = np.mean(near, axis=0) if len(near) > 1 else near[0]
+        scores = np.add.reduce(near) / len(near)
         self._given += 1
         likeliest = int(scores.argmax())
         best = max(self._told, key=scores.item)

@@ -130,11 +130,18 @@ class Live:
             self._limit = round(self._duration_s * self.source.sr)
         self._latest = Latest()
         if self.model is not None:
-            queue = self._rows_queue()
-            self.hearing = hearing = Hearing(self.model, queue)
-            hearing.history = lambda: self.history
-            self.listening = self._attach("the model", queue, hearing.take, None, hearing.finish)
+            try:
+                self._listen(self.model)
+            except BaseException:
+                self.close()
+                raise
         return self
+
+    def _listen(self, model: Model) -> None:
+        queue = self._rows_queue()
+        self.hearing = hearing = Hearing(model, queue)
+        hearing.history = lambda: self.history
+        self.listening = self._attach("the model", queue, hearing.take, None, hearing.finish)
 
     def attach_frames(
         self,

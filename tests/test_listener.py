@@ -13,7 +13,7 @@ from command import COMMAND
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from labelled import SR, sequence
-from onnx_files import FRONT_END, build, save, slow
+from onnx_files import FRONT_END, build, failing, save, slow
 from servers import Jack, Player, wait_for
 
 import rtaudio
@@ -346,6 +346,29 @@ def test_a_model_that_is_too_slow_skips_and_holds_nobody_up(tmp_path):
     assert stats.skipped + len(times) == stats.frames
     assert times == sorted(times)
     assert said == []
+
+
+def test_a_model_that_fails_ends_alone_and_says_so(tmp_path, words_file, capsys):
+    file = save(tmp_path / "failing.onnx", failing())
+    said, rows = [], []
+    with rtaudio.live(
+        words_file, model=file, consumers=[rows.append], realtime=False, tell=said.append
+    ) as run:
+        assert run.wait(30)
+    assert sum(map(len, rows)) == run.stats.frames > 100
+    assert len(said) == 1
+    assert "the model has ended" in said[0]
+    assert "failing.onnx: fails on this sound" in said[0]
+    with rtaudio.live(words_file, model=file, realtime=False, tell=said.append) as run:
+        assert len(list(run.answers())) < run.stats.frames
+    with pytest.raises(rtaudio.ModelError, match="fails on this sound"):
+        rtaudio.hear(words_file, file)
+    for command in ("analyze", "live"):
+        options = ["--headless", "--fast"] if command == "live" else []
+        assert main([command, str(words_file), "--model", str(file), *options]) == 3
+        err = capsys.readouterr().err
+        assert "fails on this sound" in err
+        assert "Traceback" not in err
 
 
 def test_its_delay_is_a_stage_of_rtaudio_latency(model_file):

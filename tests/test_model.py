@@ -214,6 +214,12 @@ def test_a_file_that_is_no_model_says_so(tmp_path):
         load_model(tmp_path)
 
 
+def test_a_python_that_is_none_is_told(model_file, monkeypatch):
+    monkeypatch.setenv("RTAUDIO_PYTHON", "/nowhere/python")
+    with pytest.raises(ModelError, match="'/nowhere/python' does not start: No such file"):
+        load_model(model_file)
+
+
 def test_a_huge_file_is_not_read(tmp_path):
     huge = tmp_path / "huge.onnx"
     with huge.open("wb") as file:

@@ -6,6 +6,7 @@ output: a JSON object with ``front_end`` or ``error``.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import struct
 import sys
@@ -52,7 +53,8 @@ def _limit() -> None:
         return
     for what, most in ((resource.RLIMIT_AS, MOST_MEMORY), (resource.RLIMIT_CPU, MOST_CPU_S)):
         _, hard = resource.getrlimit(what)
-        resource.setrlimit(what, (most if hard < 0 else min(most, hard), hard))
+        with contextlib.suppress(ValueError, OSError):  # macOS knows no RLIMIT_AS
+            resource.setrlimit(what, (most if hard < 0 else min(most, hard), hard))
 
 
 def examine(data: bytes, beside: bytes = b"") -> FrontEnd:

@@ -57,11 +57,6 @@ class Hearing:
         """Answers that were not given, since they would have come too late."""
         return self._listener.skipped
 
-    @property
-    def interval(self) -> Interval | None:
-        """The one that holds now."""
-        return self._intervals.current
-
     def take(self, frames: Frames) -> None:
         """Answer for some rows; where too many others wait behind a real-time source, skip."""
         late = self._queue.skip and self._queue.waiting > self._late_rows

@@ -20,6 +20,7 @@ import numpy as np
 
 from rtaudio.analysis.frames import check_features
 from rtaudio.analysis.settings import Settings
+from rtaudio.sources.block import SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -36,7 +37,7 @@ KEY = "rtaudio"  # of the metadata
 SCORES = ("probabilities", "logits")
 
 
-class ModelError(Exception):
+class ModelError(SourceError):
     """A model can't be used. One line, with what to do."""
 
 
@@ -194,7 +195,8 @@ class Model:
     def start(self) -> Callable[[Floats], Floats]:
         """A session of onnxruntime with one thread: (context, width) → probabilities (labels,).
 
-        Always one context at a time: products of several round differently.
+        Always one context at a time: products of several round differently. Raises `ModelError`
+        where the model fails.
         """
         import onnxruntime
 
@@ -206,7 +208,11 @@ class Model:
         logits = self.front_end.scores == "logits"
 
         def infer(rows: Floats) -> Floats:
-            scores: Floats = session.run(None, {name: rows[np.newaxis]})[0][0]
+            try:
+                scores: Floats = session.run(None, {name: rows[np.newaxis]})[0][0]
+            except Exception as error:  # noqa: BLE001 - onnxruntime raises classes of its own
+                why = str(error).partition("\n")[0]
+                raise ModelError(f"{self.name}: fails on this sound ({why:.200})") from None
             return softmax(scores) if logits else scores
 
         return infer
@@ -297,6 +303,11 @@ def _examine(path: Path, data: bytes, beside: bytes) -> str:
         done = subprocess.run(  # noqa: S603
             command, input=given, capture_output=True, timeout=EXAMINE_S, check=False
         )
+    except OSError as error:
+        raise ModelError(
+            f"{path}: can't be tried, since {python!r} does not start: {error.strerror}: "
+            "RTAUDIO_PYTHON may name another"
+        ) from None
     except subprocess.TimeoutExpired:
         raise ModelError(f"{path}: takes more than {EXAMINE_S:g} s to load: not used") from None
     try:

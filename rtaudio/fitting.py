@@ -105,7 +105,7 @@ def fit(
     """
     from sklearn.pipeline import make_pipeline
 
-    y = np.asarray(y)
+    x, y = np.asarray(x) if isinstance(x, (list, tuple)) else x, np.asarray(y)
     groups = np.arange(len(y)) if groups is None else np.asarray(groups)
     if not len(x) == len(y) == len(groups):
         raise ValueError(f"{len(x)} examples, {len(y)} values and {len(groups)} groups: not alike")

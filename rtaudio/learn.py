@@ -10,6 +10,7 @@ import math
 import re
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,7 +19,7 @@ import numpy as np
 from rtaudio.analysis.analyzer import Analyzer
 from rtaudio.analysis.settings import Settings
 from rtaudio.consumers.listener import Intervals, Listener, longest, silence
-from rtaudio.consumers.model import KEY, FrontEnd, Model
+from rtaudio.consumers.model import KEY, MOST_BYTES, FrontEnd, Model
 from rtaudio.consumers.partial import Partial
 from rtaudio.fitting import Fit, fit, split
 from rtaudio.recordings import for_rate
@@ -46,7 +47,7 @@ LEAST_NOISE_DB, MOST_NOISE_DB = -95.0, -45.0
 __all__ = ["LearnError", "Training", "fit", "train"]
 
 
-class LearnError(Exception):
+class LearnError(SourceError):
     """What was given can't be learned. One line, with what to do."""
 
 
@@ -168,14 +169,17 @@ def train(
     labels = tuple(sorted({*files.values(), NOTHING}))
     front_end = FrontEnd(chosen, context, labels, tuple(features))
     reader = _Reader(front_end, augment, seed)
+    _check_size(hidden, front_end)
     recordings = []
     for number, path in enumerate(rates, 1):
         try:
             recordings.append(reader.read(path))
-        except (SourceError, LearnError) as error:
+        except SourceError as error:
             skipped[str(path)] = str(error)
         on_read(number, len(rates))
-    _check(recordings, test_size, group_by, Path(folder))
+    _check(recordings, test_size, group_by, Path(folder), skipped)
+    for label in sorted(_labels(Path(folder)) - {recording.label for recording in recordings}):
+        tell(f"{label!r} has no recording that can be used, and is not learned")
     learned, held_out = _held_out(recordings, group_by, test_size, seed)
     windows = Windows([recordings[number] for number in learned], front_end, reader.silence)
     _say_imbalance([recordings[number] for number in learned], tell)
@@ -224,6 +228,8 @@ def _find(folder: Path) -> dict[Path, str]:
         if path.suffix.lower() in SUFFIXES and path.is_file()
     }
     if not files:
+        if any(path.suffix.lower() in SUFFIXES for path in folder.iterdir()):
+            raise LearnError(f"{folder}: put its recordings into a folder for each label")
         raise LearnError(
             f"{folder}: holds no recordings: they are taken from FOLDER/LABEL/*.wav, .flac, .ogg "
             "and .mp3"
@@ -234,6 +240,23 @@ def _find(folder: Path) -> dict[Path, str]:
     if all(label.startswith("_") for label in files.values()):
         raise LearnError(f"{folder}: every label begins with _ and would not be told: name one")
     return files
+
+
+def _labels(folder: Path) -> set[str]:
+    """What could be labels."""
+    places = (place for place in folder.iterdir() if place.is_dir())
+    return {place.name for place in places if not place.name.startswith(".")}
+
+
+def _check_size(hidden: int | Sequence[int], front_end: FrontEnd) -> None:
+    """Raise `ValueError` where the model's file would be too large to be loaded."""
+    layers = [hidden] if isinstance(hidden, int) else list(hidden)
+    widths = [front_end.context * front_end.width, *layers, len(front_end.labels)]
+    size = 4 * sum(a * b for a, b in pairwise(widths))
+    if size > MOST_BYTES // 2:
+        raise ValueError(
+            f"hidden={hidden} makes a model of {size >> 20} MB, above {MOST_BYTES >> 21}: use less"
+        )
 
 
 def _rates(files: dict[Path, str], skipped: dict[str, str]) -> dict[Path, int]:
@@ -259,7 +282,8 @@ def _settings(
     if len(counts) > 1:
         found = ", ".join(f"{count} of {rate} Hz" for rate, count in sorted(counts.items()))
         tell(f"recordings have several rates ({found}): all are learned at {sr} Hz (--sr)")
-    n_fft = given.get("n_fft") or max(256, 1 << round(math.log2(FRAME_S * sr)))
+    Settings(sr=sr)  # or it is no rate
+    n_fft = given.get("n_fft") or max(256, 1 << round(math.log2(max(1.0, FRAME_S * sr))))
     suits = {"sr": sr, "n_fft": n_fft, "hop_length": max(1, n_fft // 2), "n_mels": 40}
     return Settings(**{**suits, **given})
 
@@ -372,14 +396,19 @@ class Windows:
 
 
 def _check(
-    recordings: Sequence[Recording], test_size: float, group_by: str | None, folder: Path
+    recordings: Sequence[Recording],
+    test_size: float,
+    group_by: str | None,
+    folder: Path,
+    skipped: dict[str, str],
 ) -> None:
     counts = Counter(recording.label for recording in recordings)
     if len(counts) < 2:
         names = " and ".join(map(repr, counts)) or "none"
+        why = f"; skipped {len(skipped)}, as {next(iter(skipped.values()))}" if skipped else ""
         raise LearnError(
             f"{folder}: one label alone ({names}): a model tells two at least apart; a folder "
-            "named _background may be one of them"
+            f"named _background may be one of them{why}"
         )
     for label, count in counts.items():
         if count < 2 and test_size and group_by is None:

@@ -59,19 +59,21 @@ def changed(**values):
 
 
 def failing():
-    """One that works on zeros, and fails on most else: an index that is out of range."""
+    """One that works on little, and fails on most sounds: an index that is out of range."""
     table = numpy_helper.from_array(np.zeros((2, 2), np.float32), "table")
     weights = numpy_helper.from_array(np.zeros((65, 2), np.float32), "weights")
     nodes = [
         helper.make_node("ReduceMax", ["rows"], ["most"], keepdims=0),
-        helper.make_node("Cast", ["most"], ["index"], to=TensorProto.INT64),
+        helper.make_node("Div", ["most", "twenty"], ["less"]),
+        helper.make_node("Cast", ["less"], ["index"], to=TensorProto.INT64),
         helper.make_node("Gather", ["table", "index"], ["some"]),
         helper.make_node("Flatten", ["rows"], ["flat"]),
         helper.make_node("MatMul", ["flat", "weights"], ["logits"]),
         helper.make_node("Add", ["logits", "some"], ["sum"]),
         helper.make_node("Softmax", ["sum"], ["scores"]),
     ]
-    return build(nodes, [table, weights])
+    twenty = numpy_helper.from_array(np.array(20, np.float32), "twenty")
+    return build(nodes, [table, weights, twenty])
 
 
 def slow(layers=200, width=1500):

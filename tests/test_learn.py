@@ -169,6 +169,7 @@ def test_rates_channels_and_kinds_of_files_are_mixed_and_bad_ones_named(tmp_path
     (tmp_path / "rise/text.wav").write_text("no sound")
     (tmp_path / "rise/empty.wav").touch()
     (tmp_path / "rise/notes.txt").write_text("no recording")
+    (tmp_path / "nothing").mkdir()
     said = []
     result = train(tmp_path, epochs=2, tell=said.append)
     assert sorted(path.rpartition("/")[2] for path in result.skipped) == [
@@ -181,6 +182,7 @@ def test_rates_channels_and_kinds_of_files_are_mixed_and_bad_ones_named(tmp_path
         "recordings have several rates (13 of 16000 Hz, 1 of 22050 Hz, 1 of 44100 Hz): all are "
         "learned at 16000 Hz (--sr)"
     )
+    assert said[1] == "'nothing' has no recording that can be used, and is not learned"
     assert result.learned + result.confusion.sum() == 14
 
 
@@ -256,6 +258,9 @@ def test_imbalance_is_said(tmp_path):
         (["sounds", "-o", "m.pkl"], 2, "--out m.pkl: not .onnx"),
         (["sounds", "-o", "no/m.onnx"], 2, "--out no/m.onnx: no file can be written there"),
         (["sounds", "-o", "m.onnx", "--plot", "m.gif"], 2, "--plot m.gif: not .png or .svg"),
+        (["sounds", "-o", "m.onnx", "--hidden", "99999"], 2, "makes a model of"),
+        (["sounds", "-o", "m.onnx", "--test-size", "0", "--plot", "x.png"], 2, "holds out nothing"),
+        (["sounds", "-o", "m.onnx", "--sr", "0"], 2, "sr=0 is not in 1 …"),
         (["sounds", "-o", "m.onnx", "--hidden", "0"], 2, "--hidden 0: neurons of a layer"),
         (["sounds", "-o", "m.onnx", "--epoch", "3"], 2, "did you mean --epochs?"),
         (["sounds", "-o", "m.onnx", "--features", "mfc"], 2, "'mfc' is not a feature"),
@@ -268,6 +273,8 @@ def test_imbalance_is_said(tmp_path):
         (["empty", "-o", "m.onnx"], 3, "empty: holds no recordings: they are taken from FOLDER"),
         (["one", "-o", "m.onnx"], 3, "one: one label alone ('beep'): a model tells two"),
         (["few", "-o", "m.onnx"], 3, "few/hiss: has one recording: record another, or"),
+        (["sounds/beep", "-o", "m.onnx"], 3, "put its recordings into a folder for each label"),
+        (["quiet", "-o", "m.onnx"], 3, "skipped 2, as quiet/hiss/a.wav: is silent all through"),
         (["bad", "-o", "m.onnx"], 3, "bad/beep/a.wav: "),
         (["raw", "-o", "m.onnx"], 3, "can't be printed: rename that folder"),
         (["hidden", "-o", "m.onnx"], 3, "every label begins with _ and would not be told"),
@@ -285,6 +292,10 @@ def test_what_can_not_be_learned_is_told_in_a_line(words, status, message, tmp_p
     make(tmp_path / "raw", 1, labels=("beep",))
     (tmp_path / "raw/beep").rename(os.fsdecode(os.fsencode(tmp_path) + b"/raw/\xff"))
     (tmp_path / "empty/label").mkdir(parents=True)
+    make(tmp_path / "quiet", 2, labels=("beep", "hiss"))
+    for name in ("a", "b"):
+        (tmp_path / "quiet/hiss" / f"{name}_{int(name == 'b')}.wav").unlink()
+        soundfile.write(tmp_path / f"quiet/hiss/{name}.wav", np.zeros(5000), SR)
     (tmp_path / "bad/beep").mkdir(parents=True)
     (tmp_path / "bad/beep/a.wav").write_text("no sound")
     result, told, said = run(*words)
@@ -311,6 +322,9 @@ def test_many_labels_list_what_is_confused_most(training):
         "(most often confused; the matrix needs 351 columns)",
     ]
     assert len(_matrix(many, 400)) == 21
+    wide = replace(many, rows=("日本", *names[1:]), columns=("日本", *names[1:], None))
+    heads, first = _matrix(wide, 500)[:2]
+    assert first.index("30") + 2 - len("日本") == heads.index("日本")  # two cells a letter
     long = replace(many, rows=("x" * 80, *names[1:]), columns=("x" * 80, *names[1:], None))
     assert _matrix(long, 600)[1].split()[0] == "x" * 23 + "…"
 

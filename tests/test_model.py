@@ -137,6 +137,19 @@ MODELS = {
     "list": (lambda: build(front_end="[1]"), "its metadata 'rtaudio': has no settings"),
     "deep": (lambda: build(front_end="[" * 100_000), "its metadata 'rtaudio': not JSON"),
     "n_fft": (lambda: build(front_end=changed(n_fft=10**9)), "n_fft=1000000000 is not in 1 …"),
+    "key": (
+        lambda: build(front_end=FRONT_END.to_json().replace('"scores"', '"score"')),
+        "has 'score', which is none of its keys",
+    ),
+    "beyond later": (
+        lambda: build(
+            [
+                helper.make_node("Flatten", ["rows"], ["flat"]),
+                helper.make_node("MatMul", ["flat", "weights"], ["scores"]),
+            ]
+        ),
+        '"scores": "logits" in its front end',
+    ),
     "unknown": (lambda: build(front_end=changed(nfft=512)), "unexpected keyword argument 'nfft'"),
     "rate": (lambda: build(front_end=changed(sr=None)), "settings have no sr"),
     "context": (lambda: build(front_end=changed(context=10**9)), "context=1000000000 is not in"),

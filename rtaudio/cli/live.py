@@ -179,6 +179,8 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError(
             "--labels - and --json or --out - all write to standard output: name files"
         )
+    if args.labels is not None and args.out is not None and Path(args.labels) == Path(args.out):
+        raise UsageError(f"--labels and --out are both {args.out}: name two files")
     args.answers = args.json and args.model is not None
     args.rows = args.json and (args.model is None or args.features is not None)
     try:

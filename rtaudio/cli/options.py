@@ -150,6 +150,8 @@ def load_model(args: argparse.Namespace) -> None:
         return
     from rtaudio.consumers import model
 
+    if not args.model:
+        raise UsageError("the model's name is empty")
     try:
         args.model = model.load_model(args.model, **given)
     except model.ModelError as error:

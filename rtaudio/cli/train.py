@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import shutil
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -122,6 +121,8 @@ def _check(args: argparse.Namespace) -> None:
             raise UsageError(f"--{name} {getattr(args, name)} is not {least} or more")
     if not 0 <= args.test_size < 1:
         raise UsageError(f"--test-size {args.test_size:g} is not in 0 … 1, without 1")
+    if args.plot is not None and not args.test_size:
+        raise UsageError("--plot is of what was held out, and --test-size 0 holds out nothing")
     if not (args.learning_rate > 0 and math.isfinite(args.learning_rate)):
         raise UsageError(f"--learning-rate {args.learning_rate:g} is not above 0")
     if args.top_db is not None:
@@ -147,8 +148,8 @@ def _tell(training: Training, words: Words, took_s: float) -> None:
     front_end = training.model.front_end
     settings = front_end.settings
     words.say(
-        f"{training.learned} recordings learned in {took_s:.1f} s: {len(training.fit.losses)} "
-        f"epochs, the {_ordinal(training.fit.epochs)} was best"
+        f"{training.learned} recordings learned in {took_s:.1f} s, the best of "
+        f"{len(training.fit.losses)} epochs was the {_ordinal(training.fit.epochs)}"
         + (f"; {len(training.skipped)} skipped" if training.skipped else "")
     )
     words.say(
@@ -159,7 +160,7 @@ def _tell(training: Training, words: Words, took_s: float) -> None:
     if not training.confusion.sum():
         words.say("nothing was held out, so nobody knows how good it is: --test-size")
         return
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 100
+    width = shutil.get_terminal_size((100, 24)).columns
     print("\n".join(_matrix(training, width)))
     total, right = int(training.confusion.sum()), training.accuracy
     whole = f"; held out whole: {', '.join(training.groups)}" if training.groups else ""
@@ -177,17 +178,21 @@ def _ordinal(number: int) -> str:
 
 def _matrix(training: Training, width: int) -> list[str]:
     """The confusion matrix; where it has no room, what was confused most."""
+    from rich.cells import cell_len
+
     rows, columns = _names(training.rows), _names(training.columns)
     if not training.confusion[:, -1].any() and not any(r.startswith("_") for r in training.rows):
         columns, counts = columns[:-1], training.confusion[:, :-1]
     else:
         counts = training.confusion
-    first = max(len("held out"), *map(len, rows))
-    wide = 1 + max(len(str(counts.max())), *map(len, columns))
+    first = max(len("held out"), *map(cell_len, rows))
+    wide = 1 + max(len(str(counts.max())), *map(cell_len, columns))
     if first + wide * len(columns) <= width:
-        lines = [f"{'held out':{first}}" + "".join(f"{name:>{wide}}" for name in columns)]
+        heads = (" " * (wide - cell_len(name)) + name for name in columns)
+        lines = [f"{'held out':{first}}" + "".join(heads)]
         for name, row in zip(rows, counts.tolist(), strict=True):
-            lines.append(f"{name:{first}}" + "".join(f"{n or '·':>{wide}}" for n in row))
+            figures = "".join(f"{n or '·':>{wide}}" for n in row)
+            lines.append(name + " " * (first - cell_len(name)) + figures)
         return lines
     right = {name: column for column, name in enumerate(training.columns)}
     wrong = sorted(
@@ -199,6 +204,7 @@ def _matrix(training: Training, width: int) -> list[str]:
         ),
     )
     lines = [f"{-count:4} × {row} heard as {column}" for count, row, column in wrong[:WORST]]
+    lines = lines or ["none was heard as another"]
     return [
         *lines,
         f"(most often confused; the matrix needs {first + wide * len(columns)} columns)",
@@ -218,7 +224,10 @@ def _write(training: Training, args: argparse.Namespace, words: Words) -> int:
     if args.plot is not None and training.confusion.sum():
         from rtaudio import figures
 
-        title = f"{args.folder}: {100 * training.accuracy:.1f} % of held-out recordings right"
+        whole = f"; held out whole: {', '.join(training.groups)}" if training.groups else ""
+        title = (
+            f"{args.folder}: {100 * training.accuracy:.1f} % of held-out recordings right{whole}"
+        )
         rows, columns = _names(training.rows), _names(training.columns)
         try:
             figures.draw_confusion(rows, columns, training.confusion, title, Path(args.plot))

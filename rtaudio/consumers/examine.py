@@ -139,7 +139,7 @@ def _front_end(model: Any, beside: bytes) -> FrontEnd:
 
 
 def _run(data: bytes, front_end: FrontEnd) -> None:
-    """Run it on zeros, as it will be run."""
+    """Run it on zeros and on noise, as it will be run."""
     import onnxruntime
 
     try:
@@ -167,8 +167,9 @@ def _run(data: bytes, front_end: FrontEnd) -> None:
             f"takes {given.shape}, and its front end makes (batch, {wanted[0]}, {wanted[1]}): "
             "context and features have to be those it was trained with"
         )
+    noise = np.random.default_rng(0).standard_normal((1, *wanted), np.float32)
     try:
-        (scores,) = session.run(None, {given.name: np.zeros((1, *wanted), np.float32)})
+        (scores,), (others,) = (session.run(None, {given.name: x}) for x in (0 * noise, noise))
     except Exception as error:  # noqa: BLE001 - likewise
         raise Refused(f"can't be run ({_line(error)}): export it again") from None
     labels = len(front_end.labels)
@@ -179,7 +180,8 @@ def _run(data: bytes, front_end: FrontEnd) -> None:
         )
     if scores.dtype != np.float32:
         raise Refused(f"gives {scores.dtype}: float32 scores are wanted")
-    if front_end.scores == "probabilities" and not ((scores >= 0) & (scores <= 1)).all():
+    both = np.concatenate([scores, others])
+    if front_end.scores == "probabilities" and not ((both >= 0) & (both <= 1.0001)).all():
         raise Refused('gives scores beyond 0 … 1: "scores": "logits" in its front end')
 
 

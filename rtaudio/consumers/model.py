@@ -117,6 +117,8 @@ class FrontEnd:
         if not isinstance(values, dict) or not isinstance(values.get("settings"), dict):
             raise ValueError("has no settings")
         known = {item.name: values[item.name] for item in fields(cls) if item.name in values}
+        if unknown := set(values) - {item.name for item in fields(cls)}:
+            raise ValueError(f"has {sorted(unknown)[0]!r:.80}, which is none of its keys")
         if missing := {"context", "labels"} - set(known):
             raise ValueError(f"has no {' and no '.join(sorted(missing))}")
         for name in ("labels", "features"):

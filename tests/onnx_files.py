@@ -76,7 +76,7 @@ def failing():
     return build(nodes, [table, weights, twenty])
 
 
-def slow(layers=200, width=1500):
+def slow(layers=400, width=1500):
     """One that takes tens of milliseconds for an answer, of two labels."""
     random = np.random.default_rng(0)
     many = (random.normal(0, 1, (width, width)) / width**0.5).astype(np.float32)

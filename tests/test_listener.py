@@ -342,7 +342,7 @@ def test_a_model_that_is_too_slow_skips_and_holds_nobody_up(tmp_path):
         times = [answer.time for answer in run.answers()]
     stats = run.stats
     assert stats.processed == 3 * 22050
-    assert stats.skipped > 20
+    assert stats.skipped > 0
     assert stats.skipped + len(times) == stats.frames
     assert times == sorted(times)
     assert said == []

@@ -79,33 +79,25 @@ def do(job: Job, stdout: TextIO, progress: Progress) -> Outcome:
     except BrokenPipeError:
         raise
     except OSError as failure:
-        place = failure.filename if isinstance(failure.filename, str) else job.outs[0]
         reason = failure.strerror or str(failure)
-        place = "standard output" if place == STDOUT else place
-        heard = job.labels is not None and Path(place).resolve() == job.labels.resolve()
-        option = "--labels" if heard else "--out"
-        error = f"{place}: {reason}: choose another place with {option}"
+        where = "standard output" if failure.filename == str(STDOUT) else failure.filename
+        option = "--labels" if failure.filename == str(job.labels) else "--out"
+        error = f"{where}: {reason}: choose another place with {option}"
     return Outcome(job, summary, error, time.perf_counter() - begun)
 
 
 def _do(job: Job, stdout: TextIO, progress: Progress) -> Summary:
     with contextlib.ExitStack() as undo:
-        writers: list[Writer] = []
-        if job.out == STDOUT:
-            writers.append(CsvWriter(stdout, job.features, job.settings))
-        elif job.out is not None:
-            writers.append(open_writer(job.out, job.features, job.settings))
-            undo.callback(writers[-1].discard)  # nothing, once it is finished
-        if job.model is not None and job.labels is not None:
-            from rtaudio.consumers.labels import LabelWriter
-
-            out = stdout if job.labels == STDOUT else job.labels
-            writers.append(LabelWriter(out, job.model))
-            undo.callback(writers[-1].discard)
+        writers = []
+        for out in job.outs:
+            with _named(out):
+                writers.append((out, _open(job, out, stdout)))
+            undo.callback(writers[-1][1].discard)  # nothing, once it is finished
 
         def take(frames: Frames) -> None:
-            for writer in writers:
-                writer.take(frames)
+            for out, writer in writers:
+                with _named(out):
+                    writer.take(frames)
 
         summary = analyze_recording(
             lambda: open_source(job.file, raw=job.raw),
@@ -114,9 +106,33 @@ def _do(job: Job, stdout: TextIO, progress: Progress) -> Summary:
             top_db=job.top_db,
             progress=progress,
         )
-        for writer in writers:
-            writer.finish({"source": job.file, **summary.about()})
+        for out, writer in writers:
+            with _named(out):
+                writer.finish({"source": job.file, **summary.about()})
     return summary
+
+
+def _open(job: Job, out: Path, stdout: TextIO) -> Writer:
+    """The writer of what goes to ``out``."""
+    if out == job.labels:
+        from rtaudio.consumers.labels import LabelWriter
+
+        assert job.model is not None
+        return LabelWriter(stdout if out == STDOUT else out, job.model)
+    if out == STDOUT:
+        return CsvWriter(stdout, job.features, job.settings)
+    return open_writer(out, job.features, job.settings)
+
+
+@contextlib.contextmanager
+def _named(out: Path) -> Iterator[None]:
+    """Give an `OSError` the name that the user gave the output."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(out)) from None
 
 
 def do_all(

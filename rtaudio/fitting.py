@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Indices = NDArray[np.int64]
 
-CHUNK = 16384  # examples at once
+CHUNK, CHUNK_BYTES = 16384, 64 << 20  # of examples at once: as many, as far as they fit
 MOST_AN_EPOCH = 200_000  # examples; others are drawn for the next
 VALIDATION = 0.1
 
@@ -109,6 +109,8 @@ def fit(
     groups = np.arange(len(y)) if groups is None else np.asarray(groups)
     if not len(x) == len(y) == len(groups):
         raise ValueError(f"{len(x)} examples, {len(y)} values and {len(groups)} groups: not alike")
+    if epochs < 1 or batch_size < 1:
+        raise ValueError(f"epochs={epochs}, batch_size={batch_size}: both are 1 or more")
     random = np.random.default_rng(seed)
     values = y.dtype.kind == "f"
     seen, held_out = split(groups, None if values else y, test_size, seed)
@@ -116,6 +118,8 @@ def fit(
     if patience:
         part, rest = split(groups[seen], None if values else y[seen], VALIDATION, seed)
         learned, aside = seen[part], seen[rest]
+        if not values:  # of a label whose groups are all aside, nothing is known
+            aside = aside[np.isin(y[aside], y[learned])]
     scaler = _scaler(x, random.permutation(learned))
     network = _network(values, hidden, activation, learning_rate, batch_size, alpha, seed)
     weights = None if values else _weights(y, learned)
@@ -123,7 +127,7 @@ def fit(
     best: tuple[float, int, Any] = (math.inf, 0, None)
     for epoch in range(1, epochs + 1):
         order = random.permutation(learned)[:MOST_AN_EPOCH]
-        losses.append(_epoch(network, scaler, x, y, order, weights, best[2] is None and epoch == 1))
+        losses.append(_epoch(network, scaler, x, y, order, weights))
         if not math.isfinite(losses[-1]):
             raise ValueError(f"learning_rate={learning_rate:g} is too large: the loss is no number")
         now = _loss(network, scaler, x, y, aside, weights) if len(aside) else losses[-1]
@@ -133,6 +137,8 @@ def fit(
             on_epoch(epoch, losses[-1])
         if epoch - best[1] >= patience > 0:
             break
+    if best[2] is None:
+        raise ValueError(f"learning_rate={learning_rate:g} is too large: the loss is no number")
     network.coefs_, network.intercepts_ = best[2]
     result = Fit(make_pipeline(scaler, network), losses, held_out, math.nan, best[1])
     if len(held_out):
@@ -213,17 +219,14 @@ def _epoch(
     y: NDArray[Any],
     order: Indices,
     weights: dict[Any, float] | None,
-    first: bool,
 ) -> float:
     """Go down once over the examples; the mean loss."""
-    total, count = 0.0, max(1, math.ceil(len(order) / CHUNK))
+    total, count = 0.0, max(1, math.ceil(len(order) / _chunk(x)))
     for some in np.array_split(order, count):
         more: dict[str, Any] = {}
         if weights is not None:
             more["sample_weight"] = np.array([weights[label] for label in y[some].tolist()])
-            if first:
-                more["classes"] = np.array(sorted(weights))
-        first = False
+            more["classes"] = np.array(sorted(weights))
         with warnings.catch_warnings(record=True) as said:  # too large a rate is told by the loss
             warnings.simplefilter("always")
             network.batch_size = min(network.batch_size, len(some))
@@ -244,8 +247,9 @@ def _loss(
 ) -> float:
     """The mean loss over examples that were kept aside."""
     total = count = 0.0
-    for start in range(0, min(len(aside), MOST_AN_EPOCH), CHUNK):
-        some = aside[start : start + CHUNK]
+    chunk = _chunk(x)
+    for start in range(0, min(len(aside), MOST_AN_EPOCH), chunk):
+        some = aside[start : start + chunk]
         given = _flat(scaler, x, some)
         if weights is None:
             total += float(np.sum((network.predict(given) - y[some]) ** 2))
@@ -263,9 +267,16 @@ def _flat(scaler: Any, x: Examples, some: Indices) -> NDArray[Any]:
     return scaler.transform(np.asarray(x[some]).reshape(len(some), -1))  # type: ignore[no-any-return]
 
 
+def _chunk(x: Examples) -> int:
+    """How many examples are taken at once."""
+    one = np.asarray(x[np.arange(min(1, len(x)))])
+    return max(1, min(CHUNK, CHUNK_BYTES // max(1, one.nbytes)))
+
+
 def _chunks(x: Examples, order: Indices) -> Iterator[NDArray[Any]]:
-    for start in range(0, len(order), CHUNK):
-        some = order[start : start + CHUNK]
+    chunk = _chunk(x)
+    for start in range(0, len(order), chunk):
+        some = order[start : start + chunk]
         yield np.asarray(x[some]).reshape(len(some), -1)
 
 

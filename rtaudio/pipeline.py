@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from rtaudio.sources.block import Source
 
 QUEUE_S = 10.0  # what a consumer's queue holds
+QUEUE_BYTES = 256 << 20  # or at most, unless 64 rows are more
 QUEUE_ANSWERS = 4096
 NO_LIMIT = 1 << 62
 OVERLOADED_MS = 1000.0
@@ -231,8 +232,11 @@ class Live:
 
     def _rows_queue(self) -> BoundedQueue[Frames]:
         self.open()
-        rows = QUEUE_S * (self.settings.sr or 1) / self.settings.hop_length
-        queue: BoundedQueue[Frames] = BoundedQueue(max(64, int(rows)), skip=self.source.realtime)
+        settings = self.settings
+        rows = QUEUE_S * (settings.sr or 1) / settings.hop_length
+        row_bytes = 8 * settings.n_bins + 4 * (settings.n_mels + settings.n_mfcc) + 32
+        capacity = max(64, int(min(rows, QUEUE_BYTES / row_bytes)))
+        queue: BoundedQueue[Frames] = BoundedQueue(capacity, skip=self.source.realtime)
         self._on_frames.append(queue)
         if self._ended:
             queue.close()
@@ -380,8 +384,8 @@ class Live:
         """Yield what the model says, an answer for each row, until the source ends.
 
         Behind a real-time source, a loop that is too slow misses the oldest; any other source
-        waits for it. Raises as ``__iter__``, and `RuntimeError` where there is no model, or
-        consumers or a window beside it.
+        waits for it. Raises as ``__iter__``, `ModelError` where the model failed, and
+        `RuntimeError` where there is no model, or consumers or a window beside it.
         """
         self._need_start()
         if self._answers is None:
@@ -391,6 +395,8 @@ class Live:
         for heard in self._answers.items():
             yield from heard.answers
         self._raise_error()
+        if self.listening is not None and self.listening.error is not None:
+            raise self.listening.error
 
     def _nobody_iterates(self) -> None:
         """Let no loop be waited for that was not begun: whoever waits or polls does not iterate."""

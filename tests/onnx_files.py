@@ -59,21 +59,33 @@ def changed(**values):
 
 
 def failing():
-    """One that works on little, and fails on most sounds: an index that is out of range."""
-    table = numpy_helper.from_array(np.zeros((2, 2), np.float32), "table")
-    weights = numpy_helper.from_array(np.zeros((65, 2), np.float32), "weights")
+    """One whose scores are probabilities of little alone: of sounds they are far beyond 1."""
+    weights = numpy_helper.from_array(np.full((65, 2), 1e-3, np.float32), "weights")
+    half = numpy_helper.from_array(np.full(2, 0.5, np.float32), "half")
     nodes = [
-        helper.make_node("ReduceMax", ["rows"], ["most"], keepdims=0),
-        helper.make_node("Div", ["most", "twenty"], ["less"]),
-        helper.make_node("Cast", ["less"], ["index"], to=TensorProto.INT64),
-        helper.make_node("Gather", ["table", "index"], ["some"]),
+        helper.make_node("Flatten", ["rows"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "weights"], ["some"]),
+        helper.make_node("Add", ["some", "half"], ["scores"]),
+    ]
+    return build(nodes, [weights, half])
+
+
+def switching(*nodes, tensors=()):
+    """One that can tell noise from sound: ``on`` is 0 for the one, 1 for the other (float32)."""
+    twenty = numpy_helper.from_array(np.array(20, np.float32), "twenty")
+    one = numpy_helper.from_array(np.array(1, np.float32), "one")
+    zero = numpy_helper.from_array(np.array(0, np.float32), "zero")
+    weights = numpy_helper.from_array(np.zeros((65, 2), np.float32), "weights")
+    start = [
+        helper.make_node("Abs", ["rows"], ["loud"]),
+        helper.make_node("ReduceMax", ["loud"], ["most"], keepdims=0),
+        helper.make_node("Sub", ["most", "twenty"], ["above"]),
+        helper.make_node("Clip", ["above", "zero", "one"], ["on"]),
         helper.make_node("Flatten", ["rows"], ["flat"]),
         helper.make_node("MatMul", ["flat", "weights"], ["logits"]),
-        helper.make_node("Add", ["logits", "some"], ["sum"]),
-        helper.make_node("Softmax", ["sum"], ["scores"]),
+        helper.make_node("Softmax", ["logits"], ["plain"]),
     ]
-    twenty = numpy_helper.from_array(np.array(20, np.float32), "twenty")
-    return build(nodes, [table, weights, twenty])
+    return build([*start, *nodes], [twenty, one, zero, weights, *tensors])
 
 
 def slow(layers=400, width=1500):

@@ -92,6 +92,7 @@ def test_groups_stay_together_and_every_label_is_in_both_parts():
     ("options", "message"),
     [
         ({"learning_rate": -1.0}, "learning_rate=-1 is not above 0"),
+        ({"epochs": 0}, "epochs=0, batch_size=200: both are 1 or more"),
         ({"hidden": 0}, "hidden=0 is not 1 or more neurons"),
         ({"test_size": 1.0}, "test_size=1 is not in"),
         ({"groups": [1, 2]}, "5 examples, 5 values and 2 groups: not alike"),
@@ -99,7 +100,35 @@ def test_groups_stay_together_and_every_label_is_in_both_parts():
 )
 def test_what_can_not_be_fitted(options, message):
     with pytest.raises(ValueError, match=message):
-        fit(np.arange(5.0)[:, np.newaxis], np.arange(5.0), epochs=20, **options)
+        fit(np.arange(5.0)[:, np.newaxis], np.arange(5.0), **{"epochs": 20, **options})
+
+
+def test_a_label_that_only_groups_kept_aside_have_is_no_trouble():
+    random = np.random.default_rng(0)
+    y = np.array(["a", "b"] * 50 + ["c"] * 4)
+    groups = np.repeat(np.arange(26), 4)
+    for seed in range(8):
+        fit(random.normal(0, 1, (104, 2)), y, groups=groups, test_size=0, epochs=3, seed=seed)
+
+
+def test_wide_examples_are_taken_a_few_at_once(monkeypatch):
+    from rtaudio import fitting
+
+    x, y = rings(100)
+    whole = fit(x, y, epochs=3, batch_size=10, patience=0)
+    taken = []
+
+    class Wide:
+        def __len__(self):
+            return len(x)
+
+        def __getitem__(self, indices):
+            taken.append(len(indices))
+            return x[indices]
+
+    monkeypatch.setattr(fitting, "CHUNK_BYTES", 20 * x[:1].nbytes)
+    assert len(fit(Wide(), y, epochs=3, batch_size=10, patience=0).losses) == len(whole.losses)
+    assert max(taken) == 20
 
 
 # --- train ------------------------------------------------------------------------------------
@@ -136,7 +165,7 @@ def test_the_same_seed_trains_the_same_model(tmp_path):
 
 def test_rows_are_those_of_the_analyzer_also_where_samples_were_lost(tmp_path):
     from rtaudio.consumers.model import FrontEnd
-    from rtaudio.learn import _Reader
+    from rtaudio.labelled import Reader
 
     settings = rtaudio.Settings(sr=SR, n_fft=512, hop_length=256, n_mels=40)
     y = sound("rise", np.random.default_rng(0))
@@ -146,7 +175,7 @@ def test_rows_are_those_of_the_analyzer_also_where_samples_were_lost(tmp_path):
     soundfile.write(take, y, SR, subtype="FLOAT")
     gaps = tmp_path / "rise/take.gaps.csv"
     gaps.write_text("first_sample,length,cause,uncertainty\n2000,2000,dropped,0\n")
-    reader = _Reader(FrontEnd(settings, 31, ("",)), 0, 0)
+    reader = Reader(FrontEnd(settings, 31, ("",)), 0, 0)
     recording = reader.read(take)
     whole = rtaudio.analyze(take, settings)
     number = np.round(whole.time * SR / 256).astype(int)
@@ -276,6 +305,8 @@ def test_imbalance_is_said(tmp_path):
         (["sounds/beep", "-o", "m.onnx"], 3, "put its recordings into a folder for each label"),
         (["quiet", "-o", "m.onnx"], 3, "skipped 2, as quiet/hiss/a.wav: is silent all through"),
         (["bad", "-o", "m.onnx"], 3, "bad/beep/a.wav: "),
+        (["sounds", "-o", "m.onnx", "--seed", "99999999999"], 2, "--seed 99999999999 is not in"),
+        (["left", "-o", "m.onnx"], 3, "every label begins with _; skipped 1, as left/beep/a.wav"),
         (["raw", "-o", "m.onnx"], 3, "can't be printed: rename that folder"),
         (["hidden", "-o", "m.onnx"], 3, "every label begins with _ and would not be told"),
     ],
@@ -289,6 +320,9 @@ def test_what_can_not_be_learned_is_told_in_a_line(words, status, message, tmp_p
     make(tmp_path / "hidden", 2, labels=("beep", "hiss"))
     for label in ("beep", "hiss"):
         (tmp_path / "hidden" / label).rename(tmp_path / "hidden" / f"_{label}")
+    make(tmp_path / "left", 2, labels=("_a", "_b"))
+    (tmp_path / "left/beep").mkdir()
+    (tmp_path / "left/beep/a.wav").write_text("no sound")
     make(tmp_path / "raw", 1, labels=("beep",))
     (tmp_path / "raw/beep").rename(os.fsdecode(os.fsencode(tmp_path) + b"/raw/\xff"))
     (tmp_path / "empty/label").mkdir(parents=True)
@@ -325,6 +359,10 @@ def test_many_labels_list_what_is_confused_most(training):
     wide = replace(many, rows=("日本", *names[1:]), columns=("日本", *names[1:], None))
     heads, first = _matrix(wide, 500)[:2]
     assert first.index("30") + 2 - len("日本") == heads.index("日本")  # two cells a letter
+    room = replace(many, rows=("_room", *names[1:]))
+    room.confusion[0] = 0
+    room.confusion[0, -1] = 12  # as it should be
+    assert "_room" not in "".join(_matrix(room, 80))
     long = replace(many, rows=("x" * 80, *names[1:]), columns=("x" * 80, *names[1:], None))
     assert _matrix(long, 600)[1].split()[0] == "x" * 23 + "…"
 

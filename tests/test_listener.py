@@ -18,7 +18,7 @@ from servers import Jack, Player, wait_for
 
 import rtaudio
 from rtaudio.cli import main
-from rtaudio.consumers.labels import TITLES, StreamingLabels, lines
+from rtaudio.consumers.labels import StreamingLabels, lines, titles
 from rtaudio.consumers.listener import Answer, Interval, Intervals, Listener, longest, silence
 
 HOP_S = 256 / SR
@@ -61,8 +61,11 @@ def listen(model, rows, cuts=(), first=0):
     return answers + listener.end()
 
 
-def by_hand(model, rows, heard=None):
-    """The same by whole arrays: contexts, scores, means, labels; rows that were not heard out."""
+def by_hand(model, rows, heard=None, skipped=()):
+    """The same by whole arrays: contexts, scores, means, labels.
+
+    Without rows that were not heard, and without scores that were skipped.
+    """
     front_end = model.front_end
     context, before = front_end.context, front_end.context // 2
     heard = np.ones(len(rows), bool) if heard is None else heard
@@ -72,7 +75,7 @@ def by_hand(model, rows, heard=None):
     scores = {
         n: infer(np.ascontiguousarray(padded[n + context - before :][:context]))
         for n in range(0, len(rows), step)
-        if heard[n]
+        if heard[n] and n not in skipped
     }
     run = np.cumsum(~heard)  # the same between two losses
     told = [i for i, label in enumerate(front_end.labels) if not label.startswith("_")]
@@ -149,7 +152,7 @@ def test_what_was_lost_is_silence_and_has_no_answer(missing, training, rows):
     listener = Listener(model)
     answers = listener.take_rows(0, np.arange(60) * HOP_S, rows[:60])
     rest = np.arange(60 + missing, len(rows))
-    answers += listener.take_rows(int(rest[0]), rest * HOP_S, rows[rest], lost=100)
+    answers += listener.take_rows(int(rest[0]), rest * HOP_S, rows[rest])
     answers += listener.end()
     heard = np.ones(len(rows), bool)
     heard[60 : 60 + missing] = False
@@ -163,7 +166,7 @@ def test_rows_that_were_thrown_away_are_skipped_and_counted(training, rows):
     listener = Listener(model)
     answers = listener.take_rows(0, np.arange(60) * HOP_S, rows[:60])
     rest = np.arange(80, len(rows))
-    answers += listener.take_rows(80, rest * HOP_S, rows[rest])  # 20 are missing, and nothing lost
+    answers += listener.take_rows(80, rest * HOP_S, rows[rest], missed=True)
     answers += listener.end()
     near = context // 2
     sure = [n for n in range(len(rows)) if n < 60 - near or n >= 80 + near]
@@ -172,8 +175,9 @@ def test_rows_that_were_thrown_away_are_skipped_and_counted(training, rows):
     assert listener.skipped == len(rows) - 20 - len(sure)
 
 
-def test_late_rows_have_no_answer_but_are_heard(training, rows):
-    model = replace(training.model, smooth_ms=0)
+@pytest.mark.parametrize("smooth_ms", [0, 100, 400])
+def test_late_rows_have_no_answer_but_are_heard(smooth_ms, training, rows):
+    model = replace(training.model, smooth_ms=smooth_ms)
     listener = Listener(model)
     answers, at = [], 0
     for late, count in ((False, 50), (True, 30), (False, len(rows) - 80)):
@@ -182,9 +186,12 @@ def test_late_rows_have_no_answer_but_are_heard(training, rows):
         at += count
     answers += listener.end()
     after = model.front_end.context // 2
-    whole = listen(model, rows)
-    assert answers == [a for n, a in enumerate(whole) if not 50 <= n + after < 80]
+    late = range(50 - after, 80 - after)
+    assert answers == by_hand(model, rows, skipped=late)  # means of those that there are
     assert listener.skipped == 30
+    near = range(late.start - model.reach, late.stop + model.reach)
+    whole = {answer.time: answer for answer in listen(model, rows)}
+    assert all(whole[a.time] == a for a in answers if round(a.time / HOP_S) not in near)
 
 
 # --- intervals and their files ----------------------------------------------------------------
@@ -211,6 +218,25 @@ def test_intervals_hold_as_long_as_their_label(training):
     assert longest(found) == "b"
     assert longest([]) is None
     assert intervals.end() == []
+
+
+@pytest.mark.parametrize("name", ["labels.txt", "labels.csv"])
+def test_a_link_is_written_by_its_own_name(name, model_file, words_file, tmp_path):
+    link = tmp_path / name
+    link.symlink_to(tmp_path / "elsewhere.dat")
+    found = rtaudio.hear(words_file, model_file)
+    wanted = titles(link.suffix) + lines(found, link.suffix)
+    words = [str(words_file), "--model", str(model_file), "--labels", str(link)]
+    for command in (["analyze"], ["live", "--headless", "--fast"]):
+        assert main([*command, *words]) == 0
+        assert link.is_symlink()
+        assert (tmp_path / "elsewhere.dat").read_text() == wanted
+
+
+def test_titles_are_there_where_nothing_is_heard(model_file, capsys):
+    live = ["live", "demo:silence", "--headless", "--fast", "--duration", "1", "--labels", "-"]
+    assert main([*live, "--model", str(model_file)]) == 0
+    assert capsys.readouterr().out == titles(".csv")
 
 
 def test_lines_can_be_read_whatever_the_label(tmp_path):
@@ -243,7 +269,7 @@ def test_a_recording_shorter_than_the_context_is_heard(model_file, words):
 def test_the_command_writes_what_is_heard(as_txt, model_file, words_file, tmp_path, capsys):
     found = rtaudio.hear(words_file, model_file)
     suffix = ".txt" if as_txt else ".csv"
-    text = lines(found, suffix) if as_txt else TITLES + lines(found, suffix)
+    text = lines(found, suffix) if as_txt else titles(".csv") + lines(found, suffix)
     out = tmp_path / f"heard{suffix}"
     words = ["--model", str(model_file), "--labels", str(out)]
     assert main(["analyze", str(words_file), *words]) == 0
@@ -266,7 +292,7 @@ def test_several_recordings_go_into_a_folder(model_file, words, words_file, tmp_
     assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["other.txt", "words.txt"]
     both = ["--labels", str(tmp_path / "b"), "-o", str(tmp_path / "c")]
     assert main(["analyze", *files, *model, *both]) == 0
-    assert (tmp_path / "b/words.csv").read_text().startswith(TITLES)
+    assert (tmp_path / "b/words.csv").read_text().startswith(titles(".csv"))
     assert (tmp_path / "c/words.csv").read_text().startswith("time,lost,rms")
     capsys.readouterr()
     nowhere = tmp_path / "nowhere/x.csv"
@@ -282,7 +308,7 @@ def test_several_recordings_go_into_a_folder(model_file, words, words_file, tmp_
 
 def test_without_a_place_labels_go_to_stdout_instead_of_features(model_file, words_file, capsys):
     model = ["--model", str(model_file)]
-    text = TITLES + lines(rtaudio.hear(words_file, model_file), ".csv")
+    text = titles(".csv") + lines(rtaudio.hear(words_file, model_file), ".csv")
     assert main(["analyze", str(words_file), *model]) == 0
     assert capsys.readouterr().out == text
     live = ["live", str(words_file), "--headless", "--fast", *model]
@@ -348,6 +374,21 @@ def test_a_model_that_is_too_slow_skips_and_holds_nobody_up(tmp_path):
     assert said == []
 
 
+def test_a_loss_is_silence_also_where_frames_do_not_overlap(tmp_path):
+    apart = replace(FRONT_END.settings, n_fft=256, hop_length=256, center=False)
+    front_end = replace(FRONT_END, settings=apart)
+    file = save(tmp_path / "m.onnx", build(front_end=front_end))
+    y = np.random.default_rng(0).normal(0, 0.1, 256 * 40).astype(np.float32)
+    y[256 * 20 : 256 * 22] = 0
+    soundfile.write(tmp_path / "take.wav", y, SR, subtype="FLOAT")
+    gaps = tmp_path / "take.gaps.csv"
+    gaps.write_text(f"first_sample,length,cause,uncertainty\n{256 * 20},512,dropped,0\n")
+    with rtaudio.live(tmp_path / "take.wav", model=file, realtime=False) as run:
+        times = [answer.time for answer in run.answers()]
+    assert run.stats.skipped == 0
+    assert len(times) == run.stats.frames == 38
+
+
 def test_a_model_that_fails_ends_alone_and_says_so(tmp_path, words_file, capsys):
     file = save(tmp_path / "failing.onnx", failing())
     said, rows = [], []
@@ -358,16 +399,19 @@ def test_a_model_that_fails_ends_alone_and_says_so(tmp_path, words_file, capsys)
     assert sum(map(len, rows)) == run.stats.frames > 100
     assert len(said) == 1
     assert "the model has ended" in said[0]
-    assert "failing.onnx: fails on this sound" in said[0]
-    with rtaudio.live(words_file, model=file, realtime=False, tell=said.append) as run:
-        assert len(list(run.answers())) < run.stats.frames
-    with pytest.raises(rtaudio.ModelError, match="fails on this sound"):
+    assert "failing.onnx: gives scores that are no probabilities" in said[0]
+    with (
+        rtaudio.live(words_file, model=file, realtime=False, tell=said.append) as run,
+        pytest.raises(rtaudio.ModelError, match="no probabilities"),
+    ):
+        list(run.answers())
+    with pytest.raises(rtaudio.ModelError, match="no probabilities"):
         rtaudio.hear(words_file, file)
     for command in ("analyze", "live"):
         options = ["--headless", "--fast"] if command == "live" else []
         assert main([command, str(words_file), "--model", str(file), *options]) == 3
         err = capsys.readouterr().err
-        assert "fails on this sound" in err
+        assert "gives scores that are no probabilities" in err
         assert "Traceback" not in err
 
 

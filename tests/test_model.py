@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
-from onnx_files import FRONT_END, build, changed, save
+from onnx_files import FRONT_END, build, changed, save, switching
 
 import rtaudio
 from rtaudio import ModelError, Settings, load_model
@@ -124,6 +124,53 @@ def functional():
 MODELS = {
     "external": (external, "keeps weights in other files"),
     "hungry": (hungry, "(be run|be loaded|GB|died)"),
+    "division": (
+        lambda: switching(
+            helper.make_node("Cast", ["on"], ["index"], to=TensorProto.INT64),
+            helper.make_node("Div", ["index", "index"], ["odd"]),
+            helper.make_node("Cast", ["odd"], ["back"], to=TensorProto.FLOAT),
+            helper.make_node("Add", ["plain", "back"], ["scores"]),
+        ),
+        "makes an index, a size or a condition of the sound (Cast)",
+    ),
+    "size": (
+        lambda: switching(
+            helper.make_node("Range", ["zero", "on", "one"], ["many"]),
+            helper.make_node("ReduceSum", ["many"], ["sum"], keepdims=0),
+            helper.make_node("Add", ["plain", "sum"], ["scores"]),
+        ),
+        "makes an index, a size or a condition of the sound (Range)",
+    ),
+    "condition": (
+        lambda: switching(
+            helper.make_node("Greater", ["on", "zero"], ["is"]),
+            helper.make_node("Where", ["is", "plain", "plain"], ["scores"]),
+        ),
+        "has the operator Greater, which is none of those that are run",
+    ),
+    "mask": (
+        lambda: switching(
+            helper.make_node("Unsqueeze", ["rows", "axes"], ["wide"]),
+            helper.make_node("MaxPool", ["wide"], ["pooled", "where"], kernel_shape=[1, 1]),
+            helper.make_node("Identity", ["plain"], ["scores"]),
+            tensors=[numpy_helper.from_array(np.array([1], np.int64), "axes")],
+        ),
+        "makes an index, a size or a condition of the sound (MaxPool)",
+    ),
+    "chance": (
+        lambda: switching(
+            helper.make_node("RandomNormalLike", ["plain"], ["noise"]),
+            helper.make_node("Add", ["plain", "noise"], ["scores"]),
+        ),
+        "has the operator RandomNormalLike, which is none of those that are run",
+    ),
+    "training": (
+        lambda: switching(
+            helper.make_node("Dropout", ["plain", "zero", "yes"], ["scores"]),
+            tensors=[numpy_helper.from_array(np.array(True), "yes")],
+        ),
+        "or chance",
+    ),
     "looping": (looping, "has loops or branches (Loop)"),
     "functional": (functional, "needs operators of 'own'"),
     "domain": (lambda: build(opsets=[helper.make_opsetid("evil", 1)]), "operators of 'evil'"),
@@ -159,7 +206,15 @@ MODELS = {
     "scores": (lambda: build(front_end=changed(scores="odds")), "scores='odds' is not one of"),
     "untold": (lambda: build(front_end=changed(labels=["_a", "_b"])), "every label begins with _"),
     "letters": (lambda: build(front_end=changed(labels=["a", "\ud800"])), "is not UTF-8"),
-    "clock": (lambda: build(front_end=changed(features=["captured"])), "captured is a time of"),
+    "nothing there": (lambda: build(front_end=changed(features=["time"])), "time is nothing to"),
+    "dense": (
+        lambda: build(front_end=changed(hop_length=1, sr=10_000_000)),
+        "hop_length=1 at 10000000 Hz makes more than 10000 rows a second",
+    ),
+    "clock": (
+        lambda: build(front_end=changed(features=["captured"])),
+        "captured is nothing to learn from",
+    ),
     "feature": (lambda: build(front_end=changed(features=["mfc"])), "'mfc' is not a feature"),
     "shape": (
         lambda: build(front_end=changed(context=6)),
@@ -229,8 +284,42 @@ def test_a_file_that_is_no_model_says_so(tmp_path):
 
 def test_a_python_that_is_none_is_told(model_file, monkeypatch):
     monkeypatch.setenv("RTAUDIO_PYTHON", "/nowhere/python")
-    with pytest.raises(ModelError, match="'/nowhere/python' does not start: No such file"):
+    with pytest.raises(ModelError, match=r"/nowhere/python can't be started \(No such file"):
         load_model(model_file)
+
+
+def test_what_lies_beside_a_whole_model_does_not_matter(model_file, tmp_path):
+    path = tmp_path / "m.onnx"
+    path.write_bytes(model_file.read_bytes())
+    with path.with_suffix(".json").open("wb") as file:
+        file.truncate(70 << 20)
+    assert load_model(path).front_end == load_model(model_file).front_end
+
+
+def test_too_much_to_average_is_refused(training):
+    wide = replace(
+        training.model.front_end,
+        settings=replace(FRONT_END.settings, hop_length=2),
+        labels=tuple(map(str, range(100))),
+    )
+    with pytest.raises(ValueError, match="smooth_ms=60000 are too many answers to average"):
+        replace(training.model, front_end=wide, smooth_ms=60000)
+
+
+@pytest.mark.parametrize("worst", [np.nan, np.inf, -0.7, 3.0])
+def test_scores_that_are_no_probabilities_are_never_told(worst, tmp_path):
+    limits = [numpy_helper.from_array(np.full((1, 2), worst, np.float32), "worst")]
+    nodes = [helper.make_node("Mul", ["on", "worst"], ["more"])]
+    nodes.append(helper.make_node("Add", ["plain", "more"], ["scores"]))
+    if not np.isfinite(worst):  # 0 times it would be seen at once
+        nodes[0] = helper.make_node("Div", ["on", "off"], ["ratio"])
+        nodes.insert(0, helper.make_node("Sub", ["one", "on"], ["off"]))
+        nodes[2] = helper.make_node("Add", ["plain", "ratio"], ["scores"])
+    model = load_model(save(tmp_path / "m.onnx", switching(*nodes, tensors=limits)))
+    infer = model.start()
+    assert infer(np.ones((5, 13), np.float32)).sum() == pytest.approx(1)
+    with pytest.raises(ModelError, match="gives scores that are no probabilities"):
+        infer(np.full((5, 13), 100, np.float32))
 
 
 def test_a_huge_file_is_not_read(tmp_path):

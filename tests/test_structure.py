@@ -31,8 +31,12 @@ ROOMS = {
         *("numpy", "rtaudio", "rtaudio.analysis", "rtaudio.sources", "rtaudio.consumers"),
     },
     "rtaudio.learn": {
-        *("numpy", "skl2onnx", "onnx", "rtaudio.fitting", "rtaudio.recordings"),
+        *("numpy", "skl2onnx", "onnx", "rtaudio.fitting", "rtaudio.labelled"),
         *("rtaudio.analysis", "rtaudio.sources", "rtaudio.consumers"),
+    },
+    "rtaudio.labelled": {
+        *("numpy", "rtaudio.analysis", "rtaudio.sources", "rtaudio.consumers"),
+        "rtaudio.recordings",
     },
     "rtaudio.fitting": {"numpy", "sklearn"},
     "rtaudio.pipeline": {

@@ -210,21 +210,35 @@ def start_python(
     """Run a module of this package in a Python of its own; raises `DeviceError`."""
     if sys.platform == "win32":
         raise DeviceError("capture runs on Linux and macOS so far, not on Windows")
-    python = python or os.environ.get("RTAUDIO_PYTHON") or _this_python()
-    environment = dict(os.environ)
-    root = str(Path(__file__).parents[2])
-    if root not in (*site.getsitepackages(), site.getusersitepackages()):  # not installed
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, (root, os.getenv("PYTHONPATH"))))
+    command, environment = python_command(python, arguments)
     try:
         return subprocess.Popen(  # noqa: S603 - the user's own Python
-            [python, "-P", "-m", *arguments],
+            command,
             stdin=subprocess.PIPE,
             env=environment,
             process_group=0,  # the terminal's signals are the parent's
             **options,
         )
     except OSError as error:
-        raise DeviceError(f"{python} can't be started ({error.strerror}): {_NAME_IT}") from None
+        raise cannot_start(command, error) from None
+
+
+def python_command(python: str | None, arguments: list[str]) -> tuple[list[str], dict[str, str]]:
+    """The command that runs a module of this package, and its environment.
+
+    Raises `DeviceError` where this process is no Python and none is named.
+    """
+    python = python or os.environ.get("RTAUDIO_PYTHON") or _this_python()
+    environment = dict(os.environ)
+    root = str(Path(__file__).parents[2])
+    if root not in (*site.getsitepackages(), site.getusersitepackages()):  # not installed
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, (root, os.getenv("PYTHONPATH"))))
+    return [python, "-P", "-m", *arguments], environment
+
+
+def cannot_start(command: list[str], error: OSError) -> DeviceError:
+    """What to say of a `python_command` that does not start."""
+    return DeviceError(f"{command[0]} can't be started ({error.strerror}): {_NAME_IT}")
 
 
 def _this_python() -> str:

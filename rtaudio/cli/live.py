@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import math
 import os
 import sys
-import threading
 from collections import deque
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from rtaudio.cli import DONE, INTERRUPTED, UNREADABLE, Terminated, drop_stdout
+from rtaudio.cli import DONE, INTERRUPTED, UNREADABLE, Terminated
 from rtaudio.cli.kernels import load_kernels
-from rtaudio.cli.meter import books, heard_words, meter, say_priority, sum_up, title
+from rtaudio.cli.meter import heard_words, meter, say_priority, sum_up, title
 from rtaudio.cli.options import (
     UsageError,
     add_microphone,
@@ -30,14 +27,14 @@ from rtaudio.cli.options import (
     seconds,
     settings_of,
 )
+from rtaudio.cli.stdout import Stdout
 from rtaudio.cli.window import Screen, add_look, look_of
 from rtaudio.words import Words
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from rtaudio.analysis.frames import Frames
     from rtaudio.analysis.settings import Settings
     from rtaudio.consumers.hearing import Heard
     from rtaudio.consumers.recorder import Recorder
@@ -239,7 +236,7 @@ def _attach(run: Live, args: argparse.Namespace, notes: deque[str], words: Words
             run.attach_heard("the labels", take, end_s=None)
         rows, heard = args.rows or args.out == "-", args.labels == "-" or args.answers
         if rows or heard:
-            out = _Stdout(run, args, notes, rows + heard)
+            out = Stdout(run, args, notes, rows + heard)
             ends = (out.flush, out.finish, STALLED_S)
             if rows:
                 run.attach_frames("standard output", out.take, *ends)
@@ -283,94 +280,6 @@ def _finish(writer: StreamingWriter, run: Live) -> None:
 def _say_heard(heard: Heard, words: Words) -> None:
     for interval in heard.ended:
         words.say(heard_words(interval))
-
-
-class _Stdout:
-    """Rows or answers on standard output, as JSON lines or CSV; ends the run when nobody reads.
-
-    All of it in the consumers' own threads: a reader that stalls holds nobody else up.
-    """
-
-    def __init__(
-        self, run: Live, args: argparse.Namespace, notes: deque[str], consumers: int
-    ) -> None:
-        from rtaudio.consumers.writers import CsvWriter
-
-        self._run, self._notes, self._json = run, notes, args.json
-        self._lock = threading.Lock()  # rows and answers come from two threads
-        self._consumers = consumers
-        self._closed = False
-        self._titles = args.labels == "-"  # to be written
-        self._write = CsvWriter(sys.stdout, args.features, run.settings).take
-        if args.json:
-            self._names = ("time", "lost", *args.features)
-            self._write = self._write_json  # type: ignore[assignment]
-
-    def take(self, frames: Frames) -> None:
-        """Write some rows, and flush them: somebody may be waiting for each."""
-        self._put(lambda: self._write(frames))
-
-    def hear(self, heard: Heard) -> None:
-        """Write what was heard: each answer as JSON, or each interval that has ended."""
-        self._put(lambda: self._write_heard(heard))
-
-    def flush(self) -> None:
-        """Write what was told meanwhile, where it is JSON."""
-        self._put(lambda: None)
-
-    def finish(self) -> None:
-        """Write the books, where it is JSON, once all consumers have finished."""
-        with self._lock:
-            self._consumers -= 1
-            last = not self._consumers
-        if last:
-            self._put(lambda: self._put_json({"event": "end", **books(self._run)}))
-
-    def _put(self, write: Callable[[], None]) -> None:
-        with self._lock:
-            self._put_now(write)
-
-    def _put_now(self, write: Callable[[], None]) -> None:
-        if self._closed:
-            return
-        try:
-            while self._notes:
-                self._put_json({"event": "note", "text": self._notes.popleft()})
-            write()
-            sys.stdout.flush()
-        except OSError as error:
-            self._closed = True
-            drop_stdout()
-            if not isinstance(error, BrokenPipeError):
-                raise
-            self._run.stop()
-
-    def _put_json(self, values: dict[str, Any]) -> None:
-        if self._json:
-            sys.stdout.write(_json(values) + "\n")
-
-    def _write_heard(self, heard: Heard) -> None:
-        for answer in heard.answers if self._json else ():
-            self._put_json({"event": "label", **answer._asdict()})
-        if not self._json:
-            from rtaudio.consumers.labels import TITLES, lines
-
-            sys.stdout.write(TITLES * self._titles + lines(heard.ended, ".csv"))
-            self._titles = False
-
-    def _write_json(self, frames: Frames) -> None:
-        columns = [getattr(frames, name).tolist() for name in self._names]
-        for row in zip(*columns, strict=True):
-            self._put_json(dict(zip(self._names, row, strict=True)))
-
-
-def _json(values: dict[str, Any]) -> str:
-    """One line; what is not known (NaN) is null, as JSON has it."""
-    known = {
-        name: None if isinstance(value, float) and math.isnan(value) else value
-        for name, value in values.items()
-    }
-    return json.dumps(known)
 
 
 # --- while it runs ----------------------------------------------------------------------------

@@ -62,6 +62,10 @@ def main(argv: Sequence[str]) -> int:
             )
     except LearnError as error:
         raise InputError(str(error)) from None
+    except MemoryError:
+        raise InputError(
+            f"{args.folder}: is more than fits into memory: less --context-ms"
+        ) from None
     except ValueError as error:
         raise UsageError(str(error)) from None
     for why in training.skipped.values():
@@ -116,9 +120,9 @@ def _check(args: argparse.Namespace) -> None:
             raise UsageError(f"{option} {path}: not {' or '.join(suffixes)}")
         if path.is_dir() or not os.access(path.parent, os.W_OK):
             raise UsageError(f"{option} {path}: no file can be written there")
-    for name, least in (("epochs", 1), ("augment", 0), ("seed", 0)):
-        if getattr(args, name) < least:
-            raise UsageError(f"--{name} {getattr(args, name)} is not {least} or more")
+    for name, least, most in (("epochs", 1, 10**6), ("augment", 0, 100), ("seed", 0, 2**32 - 1)):
+        if not least <= getattr(args, name) <= most:
+            raise UsageError(f"--{name} {getattr(args, name)} is not in {least} … {most}")
     if not 0 <= args.test_size < 1:
         raise UsageError(f"--test-size {args.test_size:g} is not in 0 … 1, without 1")
     if args.plot is not None and not args.test_size:
@@ -194,13 +198,12 @@ def _matrix(training: Training, width: int) -> list[str]:
             figures = "".join(f"{n or '·':>{wide}}" for n in row)
             lines.append(name + " " * (first - cell_len(name)) + figures)
         return lines
-    right = {name: column for column, name in enumerate(training.columns)}
     wrong = sorted(
         (
             (-count, rows[r], columns[c])
             for r, row in enumerate(counts.tolist())
             for c, count in enumerate(row)
-            if count and c != right.get(training.rows[r], len(columns))
+            if count and c != training.right[r]
         ),
     )
     lines = [f"{-count:4} × {row} heard as {column}" for count, row, column in wrong[:WORST]]

@@ -1,5 +1,9 @@
 """The process that tries a model first: it may crash, hang or run out of memory, and alone does.
 
+One trial says something of all later runs only where those do the same work, whatever the sound:
+so what depends on the sound may be float numbers alone, never an index, a size or a condition, and
+nothing may be random.
+
 Standard input: the length of the JSON beside the model (8 bytes), that JSON, the model. Standard
 output: a JSON object with ``front_end`` or ``error``.
 """
@@ -10,6 +14,7 @@ import contextlib
 import json
 import struct
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,9 +25,29 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MOST_MEMORY = 4 << 30
+MOST_RESIDENT = 1 << 30  # after the trial
 MOST_CPU_S = 25
+MOST_ANSWER_S = 1.0
 OPSETS = {"": (7, 26), "ai.onnx.ml": (1, 5)}  # the least and the greatest of each domain
 MAKE = "make one with rtaudio train"
+#: Operators that may take what depends on the sound. Of float32 they make float32, in sizes that
+#: follow from sizes; axes, indices and conditions are integers or booleans, which none makes.
+OF_SOUND = {
+    *("Abs", "Add", "Sub", "Mul", "Div", "Neg", "Exp", "Log", "Sqrt", "Pow", "Reciprocal", "Erf"),
+    *("Sin", "Cos", "Clip", "Min", "Max", "Sum", "Mean", "Relu", "LeakyRelu", "PRelu", "Elu"),
+    *("Selu", "Celu", "Gelu", "HardSigmoid", "HardSwish", "Mish", "Sigmoid", "Softplus"),
+    *("Softsign", "Tanh", "Softmax", "LogSoftmax", "Identity", "Cast", "Dropout", "Flatten"),
+    *("Reshape", "Squeeze", "Unsqueeze", "Transpose", "Concat", "Split", "Slice", "Gather", "Pad"),
+    *("Expand", "Tile", "MatMul", "Gemm", "Conv", "LSTM", "GRU", "RNN", "LRN", "MaxPool"),
+    *("AveragePool", "LpPool", "GlobalAveragePool", "GlobalMaxPool", "BatchNormalization"),
+    *("InstanceNormalization", "LayerNormalization", "GroupNormalization", "LpNormalization"),
+    *("MeanVarianceNormalization", "ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin"),
+    *("ReduceL1", "ReduceL2", "ReduceLogSumExp", "ReduceSumSquare", "ReduceProd"),
+    *("Scaler", "Normalizer"),
+}
+#: Operators of what does not depend on the sound, beside those. A shape does not.
+OF_CONSTANTS = {"Constant", "ConstantOfShape", "Shape", "Range"}
+MASKED = {"Dropout", "MaxPool"}  # whose second output is no float32
 
 
 class Refused(Exception):
@@ -75,7 +100,9 @@ def examine(data: bytes, beside: bytes = b"") -> FrontEnd:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as error:
         raise Refused(f"is no valid ONNX model ({_line(error)}): export it again") from None
+    _check_sound(model.graph)
     _run(data, front_end)
+    _check_memory()
     return front_end
 
 
@@ -95,6 +122,8 @@ def _check_operators(model: Any) -> None:
                 f"{least} … {most}"
             )
         versions[domain] = opset.version
+    if model.graph.sparse_initializer:
+        raise Refused("has sparse weights: export it with dense ones")
     if model.functions:
         raise Refused("has functions of its own: export it with operators of ONNX alone")
     for tensor in _tensors(model.graph):
@@ -113,10 +142,36 @@ def _check_operators(model: Any) -> None:
             raise Refused(f"has loops or branches ({node.op_type}): export it without")
 
 
+def _check_sound(graph: Any) -> None:
+    """Refuse work that depends on the sound: see above. The nodes are in order."""
+    import onnx
+
+    sound = {value.name for value in graph.input} - {tensor.name for tensor in graph.initializer}
+    for node in graph.node:
+        name = node.op_type
+        if name not in OF_SOUND and name not in OF_CONSTANTS:
+            raise Refused(
+                f"has the operator {name}, which is none of those that are run: export it with "
+                "plain arithmetic of float32"
+            )
+        if name == "Shape" or sound.isdisjoint(node.input):
+            continue
+        to = next((entry.i for entry in node.attribute if entry.name == "to"), None)
+        if (
+            name not in OF_SOUND
+            or (name == "Cast" and to != onnx.TensorProto.FLOAT)
+            or (name in MASKED and len(node.output) > 1)
+            or (name == "Dropout" and len(node.input) > 2)  # it may train, which is random
+        ):
+            raise Refused(
+                f"makes an index, a size or a condition of the sound ({name}), or chance: export "
+                "it without"
+            )
+        sound.update(node.output)
+
+
 def _tensors(graph: Any) -> Iterator[Any]:
     yield from graph.initializer
-    for sparse in graph.sparse_initializer:
-        yield from (sparse.values, sparse.indices)
     for node in graph.node:
         for attribute in node.attribute:
             yield from (attribute.t, *attribute.tensors)
@@ -167,11 +222,15 @@ def _run(data: bytes, front_end: FrontEnd) -> None:
             f"takes {given.shape}, and its front end makes (batch, {wanted[0]}, {wanted[1]}): "
             "context and features have to be those it was trained with"
         )
+    begun = time.process_time()
     noise = np.random.default_rng(0).standard_normal((1, *wanted), np.float32)
     try:
         (scores,), (others,) = (session.run(None, {given.name: x}) for x in (0 * noise, noise))
     except Exception as error:  # noqa: BLE001 - likewise
         raise Refused(f"can't be run ({_line(error)}): export it again") from None
+    took_s = (time.process_time() - begun) / 2
+    if took_s > MOST_ANSWER_S:
+        raise Refused(f"takes {took_s:.1f} s for an answer: use a smaller model")
     labels = len(front_end.labels)
     if not isinstance(scores, np.ndarray) or scores.shape != (1, labels):
         raise Refused(
@@ -183,6 +242,17 @@ def _run(data: bytes, front_end: FrontEnd) -> None:
     both = np.concatenate([scores, others])
     if front_end.scores == "probabilities" and not ((both >= 0) & (both <= 1.0001)).all():
         raise Refused('gives scores beyond 0 … 1: "scores": "logits" in its front end')
+
+
+def _check_memory() -> None:
+    """Refuse what has taken too much by now, and would take it again where it is used."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    unit = 1 if sys.platform == "darwin" else 1024
+    if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit > MOST_RESIDENT:
+        raise Refused(f"takes more than {MOST_RESIDENT >> 30} GB: use a smaller model")
 
 
 def _line(error: BaseException) -> str:

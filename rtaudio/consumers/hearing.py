@@ -60,7 +60,7 @@ class Hearing:
     def take(self, frames: Frames) -> None:
         """Answer for some rows; where too many others wait behind a real-time source, skip."""
         late = self._queue.skip and self._queue.waiting > self._late_rows
-        answers = self._listener.take(frames, late=late)
+        answers = self._listener.take(frames, missed=self._queue.missed, late=late)
         now = time.perf_counter()
         for _ in answers:
             self.delays.add(now, now - self._queue.made)

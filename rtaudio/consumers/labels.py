@@ -23,7 +23,11 @@ if TYPE_CHECKING:
     from rtaudio.consumers.writers import Rows
 
 SUFFIXES = (".csv", ".txt")
-TITLES = "start,end,label,probability\n"
+
+
+def titles(suffix: str) -> str:
+    """The first line of a file; Audacity's have none."""
+    return "" if suffix == ".txt" else "start,end,label,probability\n"
 
 
 def lines(intervals: Iterable[Interval], suffix: str) -> str:
@@ -54,21 +58,20 @@ class LabelWriter:
             path = Path(os.path.realpath(out))
             if path.exists() and not path.is_file():
                 raise OSError(None, "is there and is not a file", str(path))
-            self._partial, self._suffix = Partial(path), path.suffix
+            self._partial, self._suffix = Partial(path), out.suffix
             self._file: TextIO = self._partial.name.open("w", encoding="utf-8", newline="")
         else:
             self._file = out
-        self._begun = self._suffix == ".txt"
+        self._titles = titles(self._suffix)
 
     def take(self, frames: Frames | Rows) -> None:
         """Write the intervals that some rows end."""
         self._write(self._intervals.take(self._listener.take(frames)))  # type: ignore[arg-type]
 
     def _write(self, intervals: list[Interval]) -> None:
-        if not self._begun:  # with the first rows: no titles of what can't be read
-            self._file.write(TITLES)
-            self._begun = True
-        self._file.write(lines(intervals, self._suffix))
+        # Titles come with the first rows: there are none of what can't be read.
+        self._file.write(self._titles + lines(intervals, self._suffix))
+        self._titles = ""
 
     def finish(self, about: dict[str, Any]) -> None:  # noqa: ARG002 - intervals are all there is
         """Write what is still open, and give the file its name."""
@@ -92,17 +95,18 @@ class StreamingLabels:
 
     def __init__(self, path: Path) -> None:
         """Raises `OSError` where the file can't be written."""
+        self._suffix = path.suffix
         self._path = Path(os.path.realpath(path))  # a link stays a link
         if self._path.exists() and not self._path.is_file():
             raise OSError(None, "is there and is not a file", str(path))
         with named(self._path):
-            self._file = Growing(self._path, b"" if path.suffix == ".txt" else TITLES.encode())
+            self._file = Growing(self._path, titles(path.suffix).encode())
 
     def take(self, intervals: list[Interval]) -> None:
         """Write some intervals; raises `OSError` where the disk is full."""
         if intervals:
             with named(self._path):
-                self._file.append(lines(intervals, self._path.suffix).encode())
+                self._file.append(lines(intervals, self._suffix).encode())
 
     def discard(self) -> None:
         """Leave nothing behind, of a run that never began."""

@@ -58,7 +58,10 @@ class Listener:
         """Start a session of onnxruntime, which may take some milliseconds."""
         self.model = model
         self.skipped = 0
-        """Answers that were not given: too late, or rows of their context were thrown away."""
+        """Answers that were not given: too late, or rows of their context were thrown away.
+
+        Those near to one are averaged over fewer scores.
+        """
         front_end = model.front_end
         self._front_end, self._context = front_end, front_end.context
         self._after = self._context - 1 - self._context // 2  # rows of a context after its middle
@@ -76,32 +79,34 @@ class Listener:
         self._times = np.full(self._context, np.nan)  # NaN: a row that was not heard
         self._number: int | None = None  # of the next row
         self._unknown_until = -1  # contexts that end before hold rows that were thrown away
-        self._scores: deque[tuple[float, Floats]] = deque(maxlen=2 * self._reach + 1)
+        # Scores, None where they were skipped, of the answers around the next one.
+        self._scores: deque[tuple[float, Floats | None]] = deque(maxlen=2 * self._reach + 1)
         self._given = 0  # how many of them have their answer
 
-    def take(self, frames: Frames, *, late: bool = False) -> list[Answer]:
-        """The answers that some rows complete. ``late``: skip them, and keep the rows alone."""
+    def take(self, frames: Frames, *, missed: bool = False, late: bool = False) -> list[Answer]:
+        """The answers that some rows complete.
+
+        ``missed``: the rows that are missing before them were thrown away on the way here; else
+        they were lost, and silence stands for them. ``late``: skip the answers, keep the rows.
+        """
         rows = self._front_end.rows(frames)
-        return self.take_rows(frames.first, frames.time, rows, int(frames.lost[0]), late)
+        return self.take_rows(frames.first, frames.time, rows, missed=missed, late=late)
 
     def take_rows(
         self,
         first: int,
         times: NDArray[np.float64],
         rows: Floats,
-        lost: int = 0,
+        *,
+        missed: bool = False,
         late: bool = False,
     ) -> list[Answer]:
-        """As `take`, of rows (k, width) from the number ``first`` on.
-
-        ``lost``: of the first row's samples. Where rows are missing before it, they were lost if
-        it touches a loss; else they were thrown away on the way here, and nobody knows them.
-        """
+        """As `take`, of rows (k, width) from the number ``first`` on."""
         answers: list[Answer] = []
         if self._number is None:
             self._number = first
         if first > self._number:
-            self._miss(first, bool(lost), late, answers)
+            self._miss(first, missed, late, answers)
         for time, row in zip(times.tolist(), rows, strict=True):
             self._push(time, row, late, answers)
         return answers
@@ -114,11 +119,11 @@ class Listener:
         self._flush(answers)
         return answers
 
-    def _miss(self, first: int, lost: bool, late: bool, answers: list[Answer]) -> None:
+    def _miss(self, first: int, missed: bool, late: bool, answers: list[Answer]) -> None:
         assert self._number is not None
         count = first - self._number
-        self._silent(min(count, self._context), late or not lost, answers)
-        if not lost:
+        self._silent(min(count, self._context), late or missed, answers)
+        if missed:
             self._unknown_until = first + self._context - 1
         self._number = first
 
@@ -139,38 +144,41 @@ class Listener:
         if time != time:
             self._flush(answers)  # nothing was heard there
         elif middle % self._step == 0:
-            if late or number < self._unknown_until:
-                self.skipped += 1
-                self._flush(answers)
-            else:
-                oldest = at + 1
-                self._score(time, self._infer(self._rows[oldest : oldest + context]), answers)
+            scores = None
+            if not late and number >= self._unknown_until:
+                scores = self._infer(self._rows[at + 1 : at + 1 + context])
+            self._score(time, scores, answers)
 
-    def _score(self, time: float, scores: Floats, answers: list[Answer]) -> None:
+    def _score(self, time: float, scores: Floats | None, answers: list[Answer]) -> None:
         if len(self._scores) == self._scores.maxlen:
             self._given -= 1
         self._scores.append((time, scores))
         if len(self._scores) - self._given > self._reach:
-            answers.append(self._answer())
+            self._answer(answers)
 
     def _flush(self, answers: list[Answer]) -> None:
-        """Give what is owed by now: there is a hole after it."""
+        """Give what is owed by now: nothing was heard after it."""
         while self._given < len(self._scores):
-            answers.append(self._answer())
+            self._answer(answers)
         self._scores.clear()
         self._given = 0
 
-    def _answer(self) -> Answer:
-        """The next answer: the mean of the scores that are near."""
+    def _answer(self, answers: list[Answer]) -> None:
+        """Give the next answer, the mean of the scores that are near, or count it as skipped."""
         at, reach = self._given, self._reach
-        near = [scores for _, scores in list(self._scores)[max(0, at - reach) : at + reach + 1]]
-        scores = np.add.reduce(near) / len(near)
+        time, own = self._scores[at]
         self._given += 1
+        if own is None:
+            self.skipped += 1
+            return
+        around = list(self._scores)[max(0, at - reach) : at + reach + 1]
+        near = [scores for _, scores in around if scores is not None]
+        scores = np.add.reduce(near) / len(near)
         likeliest = int(scores.argmax())
         best = max(self._told, key=scores.item)
         probability = scores.item(best)
         holds = best == likeliest and probability >= self.model.threshold
-        return Answer(self._scores[at][0], self._labels[best] if holds else None, probability)
+        answers.append(Answer(time, self._labels[best] if holds else None, probability))
 
 
 def silence(front_end: FrontEnd) -> Floats:
@@ -188,7 +196,6 @@ class Intervals:
 
     def __init__(self, model: Model) -> None:
         self._step_s = model.step * model.front_end.hop_s
-        self._answers: list[Answer] = []
         self._sum = 0.0
         self._count = 0
         self._first = self._last = Answer(0.0, None, 0.0)

@@ -7,11 +7,9 @@ hangs or takes all memory there is refused here.
 from __future__ import annotations
 
 import json
-import os
 import struct
 import subprocess
-import sys
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,9 +18,12 @@ import numpy as np
 
 from rtaudio.analysis.frames import check_features
 from rtaudio.analysis.settings import Settings
+from rtaudio.capture.devices import DeviceError
+from rtaudio.capture.process import cannot_start, python_command
 from rtaudio.sources.block import SourceError
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterable, Mapping
 
     from numpy.typing import NDArray
@@ -30,10 +31,14 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
 
 MOST_BYTES = 64 << 20
+MOST_JSON = 1 << 20
 MOST_INPUTS = 1 << 20  # numbers in a context
 MOST_LABELS = 10_000
+MOST_ROWS_S = 10_000  # rows a second
+MOST_SCORES = 1 << 20  # that are averaged at once
 EXAMINE_S = 30.0
 KEY = "rtaudio"  # of the metadata
+FINITE = float(np.finfo(np.float32).max)
 SCORES = ("probabilities", "logits")
 
 
@@ -65,9 +70,15 @@ class FrontEnd:
         for name, kind in (("context", int), ("scores", str), ("training", dict)):
             if not isinstance(getattr(self, name), kind):
                 raise ValueError(f"{name}={getattr(self, name)!r:.80} is not {kind.__name__}")
+        for name in self.features:
+            if name in ("time", "lost", "captured"):
+                raise ValueError(f"{name} is nothing to learn from: leave it out of the features")
         object.__setattr__(self, "features", check_features(self.features))
-        if "captured" in self.features:
-            raise ValueError("captured is a time of this run alone, and nothing to learn from")
+        if self.hop_s * MOST_ROWS_S < 1:
+            raise ValueError(
+                f"hop_length={self.settings.hop_length} at {self.settings.sr} Hz makes more than "
+                f"{MOST_ROWS_S} rows a second"
+            )
         wide = self.context * self.width
         if self.context < 1 or wide > MOST_INPUTS:
             raise ValueError(f"context={self.context} is not in 1 … {MOST_INPUTS // self.width}")
@@ -154,6 +165,8 @@ class Model:
             raise ValueError(f"smooth_ms={self.smooth_ms:g} is not in 0 … 60000 (ms)")
         if not 0 <= self.threshold <= 1:
             raise ValueError(f"threshold={self.threshold:g} is not in 0 … 1")
+        if (2 * self.reach + 1) * len(self.front_end.labels) > MOST_SCORES:
+            raise ValueError(f"smooth_ms={self.smooth_ms:g} are too many answers to average")
 
     @property
     def step(self) -> int:
@@ -181,6 +194,8 @@ class Model:
         Of `Settings`, what differs from the defaults was asked for; of a mapping, all.
         """
         own, default = self.front_end.settings, Settings()
+        if not isinstance(asked, Settings):
+            replace(own, **(asked or {}))  # or there is no such setting
         if isinstance(asked, Settings):
             given = {name: getattr(asked, name) for name in asdict(asked)}
             asked = {
@@ -207,7 +222,9 @@ class Model:
         )
         (given,) = session.get_inputs()
         name = given.name
+        shape = (len(self.front_end.labels),)
         logits = self.front_end.scores == "logits"
+        least, most = (-FINITE, FINITE) if logits else (0.0, 1.0001)
 
         def infer(rows: Floats) -> Floats:
             try:
@@ -215,6 +232,10 @@ class Model:
             except Exception as error:  # noqa: BLE001 - onnxruntime raises classes of its own
                 why = str(error).partition("\n")[0]
                 raise ModelError(f"{self.name}: fails on this sound ({why:.200})") from None
+            if scores.shape != shape:
+                raise ModelError(f"{self.name}: gives {scores.shape} for this sound, not {shape}")
+            if not (scores.min() >= least and scores.max() <= most):  # neither, of NaN
+                raise ModelError(f"{self.name}: gives scores that are no {self.front_end.scores}")
             return softmax(scores) if logits else scores
 
         return infer
@@ -274,10 +295,10 @@ def load_model(
         if find_spec(package) is None:
             raise ModelError(f"a model needs {package}: pip install 'rtaudio[onnx]'")
     try:
-        data, beside = _read(path), _read_beside(path)
+        data = _read(path)
     except OSError as error:
         raise ModelError(f"{path}: {error.strerror or error}: name an ONNX file") from None
-    front_end = FrontEnd.from_json(_examine(path, data, beside))
+    front_end = FrontEnd.from_json(_examine(path, data, _read_beside(path)))
     return Model(str(path), data, front_end, every_ms, smooth_ms, threshold)
 
 
@@ -292,32 +313,44 @@ def _read(path: Path) -> bytes:
 
 
 def _read_beside(path: Path) -> bytes:
-    beside = path.with_suffix(".json")
-    return _read(beside) if beside.is_file() else b""
+    """The JSON beside it; nothing where that can't be one, since it may not be needed."""
+    try:
+        with path.with_suffix(".json").open("rb") as file:
+            text = file.read(MOST_JSON + 1)
+    except OSError:
+        return b""
+    return text if len(text) <= MOST_JSON else b""
 
 
 def _examine(path: Path, data: bytes, beside: bytes) -> str:
     """The front end as JSON, as the process says that looked at the model; raises `ModelError`."""
-    python = os.environ.get("RTAUDIO_PYTHON", sys.executable)
-    command = [python, "-P", "-m", "rtaudio.consumers.examine"]
     given = struct.pack("<Q", len(beside)) + beside + data
     try:
-        done = subprocess.run(  # noqa: S603
-            command, input=given, capture_output=True, timeout=EXAMINE_S, check=False
-        )
-    except OSError as error:
-        raise ModelError(
-            f"{path}: can't be tried, since {python!r} does not start: {error.strerror}: "
-            "RTAUDIO_PYTHON may name another"
-        ) from None
+        command, environment = python_command(None, ["rtaudio.consumers.examine"])
+        try:
+            done = subprocess.run(  # noqa: S603 - the user's own Python
+                command,
+                input=given,
+                env=environment,
+                capture_output=True,
+                timeout=EXAMINE_S,
+                check=False,
+            )
+        except OSError as error:
+            raise cannot_start(command, error) from None
+    except DeviceError as error:
+        raise ModelError(f"{path}: can't be tried: {error}") from None
     except subprocess.TimeoutExpired:
         raise ModelError(f"{path}: takes more than {EXAMINE_S:g} s to load: not used") from None
     try:
         said = json.loads(done.stdout)
     except ValueError:
         last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        why = f"status {done.returncode}" if done.returncode > 0 else f"signal {-done.returncode}"
-        raise ModelError(f"{path}: the process that tried it died ({why}) {last:.200}") from None
+        why = f"status {done.returncode}" if done.returncode >= 0 else f"signal {-done.returncode}"
+        raise ModelError(
+            f"{path}: the process that tried it died ({why}, {last or 'without a word':.200}): "
+            "make another with rtaudio train"
+        ) from None
     if "error" in said:
         raise ModelError(f"{path}: {said['error']}")
     return str(said["front_end"])

@@ -41,6 +41,9 @@ class BoundedQueue(Generic[Item]):
         """How long items took from when they were made until the reader got them."""
         self.made = math.nan
         """When the item was made that the reader got last. The reader's thread."""
+        self.missed = False
+        """Whether others were thrown away just before that one. The reader's thread."""
+        self._thrown = False
         self._capacity = capacity
         self._items: deque[tuple[Item, float]] = deque()  # with when they were made
         self._length = 0
@@ -55,6 +58,7 @@ class BoundedQueue(Generic[Item]):
                     oldest, _ = self._items.popleft()
                     self._length -= len(oldest)
                     self.skipped += len(oldest)
+                    self._thrown = True
                 else:
                     self._changed.wait()
             if not self._closed:
@@ -70,8 +74,9 @@ class BoundedQueue(Generic[Item]):
                 return None
             item, made = self._items.popleft()
             self._length -= len(item)
+            missed, self._thrown = self._thrown, False
             self._changed.notify_all()
-        self.made, now = made, time.perf_counter()
+        self.made, self.missed, now = made, missed, time.perf_counter()
         self.delays.add(now, now - made)
         return item
 

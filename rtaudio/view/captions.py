@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from rtaudio.view.scene import Scene
 
 FONT_PX = 12
-HEARD_S = 0.1  # likewise labels
 WORDS_S = 0.25  # how often figures are written anew
+HEARD_S = 0.1  # likewise labels
 SILENT_DB = -90.0  # of a peak below it, no frequency is told
 
 

@@ -17,7 +17,9 @@ from labelled import LABELS, SR, make, sound
 
 import rtaudio
 from rtaudio.cli import main
+from rtaudio.consumers.model import FrontEnd
 from rtaudio.fitting import split
+from rtaudio.labelled import Reader
 from rtaudio.learn import fit, train
 
 
@@ -66,6 +68,9 @@ def test_it_stops_when_it_gets_no_better_and_keeps_the_best():
     assert told == list(enumerate(fitted.losses, 1))
     assert len(told) < 500
     assert fitted.epochs == len(told) - 3
+    best = fit(x, y, epochs=fitted.epochs, patience=3)
+    for kept, wanted in zip(fitted.pipeline[-1].coefs_, best.pipeline[-1].coefs_, strict=True):
+        np.testing.assert_array_equal(kept, wanted)
 
 
 def test_a_rare_label_weighs_the_same():
@@ -164,9 +169,6 @@ def test_the_same_seed_trains_the_same_model(tmp_path):
 
 
 def test_rows_are_those_of_the_analyzer_also_where_samples_were_lost(tmp_path):
-    from rtaudio.consumers.model import FrontEnd
-    from rtaudio.labelled import Reader
-
     settings = rtaudio.Settings(sr=SR, n_fft=512, hop_length=256, n_mels=40)
     y = sound("rise", np.random.default_rng(0))
     y[2000:4000] = 0
@@ -186,6 +188,18 @@ def test_rows_are_those_of_the_analyzer_also_where_samples_were_lost(tmp_path):
         recording.rows[0][missing], np.tile(reader.silence, (len(missing), 1))
     )
     np.testing.assert_array_equal(np.flatnonzero(recording.heard), number[whole.lost == 0])
+
+
+def test_copies_are_at_another_level_and_in_noise(tmp_path):
+    settings = rtaudio.Settings(sr=SR, n_fft=512, hop_length=256, n_mels=40)
+    take = make(tmp_path, 1, labels=("hiss",)) / "hiss/a_0.wav"
+    recording = Reader(FrontEnd(settings, 31, ("a",)), 5, 0).read(take)
+    plain, *copies = recording.rows
+    loud = plain[:, 0] > np.median(plain[:, 0])
+    gains_db = [float(np.median((rows - plain)[loud, 0])) / 40**0.5 for rows in copies]
+    assert len(set(gains_db)) == 5
+    assert all(-18.5 < gain_db < 6.5 for gain_db in gains_db)
+    assert all(np.abs((rows - plain)[loud, 1:]).max() > 0 for rows in copies)  # the noise
 
 
 def test_rates_channels_and_kinds_of_files_are_mixed_and_bad_ones_named(tmp_path):

@@ -14,12 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from labelled import SR, sequence
 from onnx_files import FRONT_END, build, failing, save, slow
+from PIL import Image
 from servers import Jack, Player, wait_for
 
 import rtaudio
 from rtaudio.cli import main
+from rtaudio.consumers.hearing import Hearing
 from rtaudio.consumers.labels import StreamingLabels, lines, titles
 from rtaudio.consumers.listener import Answer, Interval, Intervals, Listener, longest, silence
+from rtaudio.consumers.worker import BoundedQueue
 
 HOP_S = 256 / SR
 
@@ -175,6 +178,29 @@ def test_rows_that_were_thrown_away_are_skipped_and_counted(training, rows):
     assert listener.skipped == len(rows) - 20 - len(sure)
 
 
+def test_what_a_queue_has_thrown_away_is_not_taken_for_silence(training):
+    model = replace(training.model, smooth_ms=0)
+    analyzer = rtaudio.Analyzer(model.front_end.settings)
+    y = np.random.default_rng(0).normal(0, 0.1, SR * 3).astype(np.float32)
+    one_each = [
+        some.copy() for n in range(120) for some in analyzer.feed(y[256 * n : 256 * (n + 1)])
+    ]
+    assert all(len(some) == 1 for some in one_each)
+    queue = BoundedQueue(24, skip=True)
+    hearing = Hearing(model, queue)
+    for some in one_each[:20]:
+        queue.put(some)
+    for _ in range(20):
+        hearing.take(queue.get())
+    for some in one_each[20:90]:  # of which the last 24 are left
+        queue.put(some)
+    for _ in range(24):
+        hearing.take(queue.get())
+    assert queue.skipped == 46
+    # Rows 5 … 19 have some of those in their contexts, and 66 … 74; the others are not due yet.
+    assert hearing.skipped == 15 + 9
+
+
 @pytest.mark.parametrize("smooth_ms", [0, 100, 400])
 def test_late_rows_have_no_answer_but_are_heard(smooth_ms, training, rows):
     model = replace(training.model, smooth_ms=smooth_ms)
@@ -218,6 +244,15 @@ def test_intervals_hold_as_long_as_their_label(training):
     assert longest(found) == "b"
     assert longest([]) is None
     assert intervals.end() == []
+
+
+def test_a_picture_shows_what_was_heard(model_file, words_file, tmp_path):
+    picture = tmp_path / "picture.png"
+    words = ["--headless", "--fast", "--model", str(model_file), "--screenshot", str(picture)]
+    assert main(["live", str(words_file), *words]) == 0
+    with Image.open(picture) as opened:
+        shown = json.loads(opened.text["rtaudio"])["heard"]["labels"]
+    assert [tuple(label) for label in shown] == rtaudio.hear(words_file, model_file)
 
 
 @pytest.mark.parametrize("name", ["labels.txt", "labels.csv"])

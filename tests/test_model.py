@@ -268,6 +268,21 @@ def test_a_model_that_can_not_be_used_says_why(name, tmp_path):
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("limit", "message"),
+    [
+        ("MOST_RESIDENT", "takes more than 0 GB"),
+        ("MOST_ANSWER_S", "s for an answer: use a smaller"),
+    ],
+)
+def test_what_a_trial_takes_too_much_of_is_refused(limit, message, monkeypatch):
+    from rtaudio.consumers import examine
+
+    monkeypatch.setattr(examine, limit, 0)
+    with pytest.raises(examine.Refused, match=message):
+        examine.examine(build().SerializeToString())
+
+
 def test_a_file_that_is_no_model_says_so(tmp_path):
     (tmp_path / "text.onnx").write_text("no model")
     (tmp_path / "empty.onnx").touch()

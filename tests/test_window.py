@@ -333,13 +333,13 @@ def test_another_device_keeps_the_end_that_was_asked_for(tmp_path, screen):
     assert sum(heard) > 7.5
 
 
-def test_while_the_device_is_changed_the_run_goes_on(tmp_path, monkeypatch):
-    """A window that is to close where the source ends would close else."""
+def test_while_the_device_is_changed_the_run_goes_on(tmp_path, monkeypatch, training):
+    """A window that is to close where the source ends would close else. A model listens on."""
     with Jack(tmp_path) as jack, ExitStack() as stack:
         for name, value in jack.env.items():
             monkeypatch.setenv(name, value)
         stack.callback(open_canvas("egl", (16, 16), show=False).close)
-        old = Live(Microphone("system"), Settings())
+        old = Live(Microphone("system"), Settings(), model=training.model)
         session = Session(old, Look())
         stack.callback(session.close)
         old.start()
@@ -350,6 +350,8 @@ def test_while_the_device_is_changed_the_run_goes_on(tmp_path, monkeypatch):
         while not old.ended or session.run is old:
             assert session.running
             assert time.monotonic() < deadline
+        assert session.run.model is old.model
+        wait_for(session.run.answer, "answer of the model, from the other device")
 
 
 def test_a_picture_asked_for_at_the_end_is_written(screen, tmp_path):

@@ -480,9 +480,7 @@ def test_a_queue_loses_nothing_uncounted(lengths, capacity, ended):
     got = []
     while (item := queue.get(0)) is not None:
         got.append(item)
-        assert queue.missed == (
-            len(got) == 1 and queue.skipped > 0
-        )  # before the first that is left
+        assert queue.missed == (len(got) == 1 and queue.skipped > 0)
     assert got == items[len(items) - len(got) :]
     assert sum(map(len, got)) + queue.skipped == sum(lengths)
     assert sum(map(len, got)) <= max(capacity, max(lengths, default=0))

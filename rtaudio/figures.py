@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -246,7 +247,8 @@ def draw_confusion(
     image = axis.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     figure.colorbar(image, label="share of the row", fraction=0.05)
     axis.set(xlabel="heard", ylabel="held out")
-    upright = 0.1 * len(columns) * max(map(len, columns)) > figure.get_size_inches()[0] - 2.5
+    room = (figure.get_size_inches()[0] - 2.5) / len(columns)  # of a name, in inches
+    upright = any(0.1 * (len(a) + len(b)) / 2 > room for a, b in pairwise(columns))
     axis.set_xticks(range(len(columns)), columns, rotation=90 if upright else 0, parse_math=False)
     axis.set_yticks(range(len(rows)), rows, parse_math=False)
     axis.set_xticks(np.arange(len(columns) - 1) + 0.5, minor=True)

@@ -325,6 +325,8 @@ def test_several_recordings_go_into_a_folder(model_file, words, words_file, tmp_
     assert sorted(p.name for p in (tmp_path / "heard").iterdir()) == ["other.csv", "words.csv"]
     assert main(["analyze", *files, *model, "--labels", str(tmp_path / "a"), "--as", "txt"]) == 0
     assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["other.txt", "words.txt"]
+    assert main(["analyze", files[0], *model, "--labels", str(tmp_path / "one")]) == 0
+    assert [p.name for p in (tmp_path / "one").iterdir()] == ["words.csv"]
     both = ["--labels", str(tmp_path / "b"), "-o", str(tmp_path / "c")]
     assert main(["analyze", *files, *model, *both]) == 0
     assert (tmp_path / "b/words.csv").read_text().startswith(titles(".csv"))

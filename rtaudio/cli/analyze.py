@@ -81,10 +81,7 @@ def _places(args: argparse.Namespace) -> tuple[list[Path | None], list[Path | No
     if args.model is not None and args.labels is None and args.out is None:
         args.labels = "-"  # nothing else was asked for
     if args.labels is not None:
-        if len(args.files) == 1 and not Path(args.labels).is_dir() and not txt:
-            check_labels(args.labels, args.model)
-        elif args.model is None:
-            check_labels("-", None)
+        check_labels(args.labels, args.model, folder=True)
         kinds = (".csv", ".txt")
         labels = _outputs(args.files, args.labels, "txt" if txt else None, "--labels", kinds)
     outs = nowhere

@@ -164,12 +164,14 @@ def _as_option(name: re.Match[str]) -> str:
     return f"--{name[1].replace('_', '-')} "
 
 
-def check_labels(labels: str | None, model: object) -> None:
-    """Raise `UsageError` where ``--labels`` can't be."""
+def check_labels(labels: str | None, model: object, folder: bool = False) -> None:
+    """Raise `UsageError` where ``--labels`` can't be; whether it may be a folder."""
     if labels is None:
         return
     if model is None:
         raise UsageError("--labels is what a model hears: name one with --model")
+    if folder and (Path(labels).is_dir() or not Path(labels).suffix):
+        return
     if labels != "-" and Path(labels).suffix not in (".csv", ".txt"):
         raise UsageError(f"--labels {labels}: .csv, .txt (for Audacity), or - for stdout")
     if labels == "-" and sys.stdout is None:

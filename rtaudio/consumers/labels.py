@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from rtaudio.consumers.model import Model
     from rtaudio.consumers.writers import Rows
 
-SUFFIXES = (".csv", ".txt")
-
 
 def titles(suffix: str) -> str:
     """The first line of a file; Audacity's have none."""

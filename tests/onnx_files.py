@@ -88,7 +88,7 @@ def switching(*nodes, tensors=()):
     return build([*start, *nodes], [twenty, one, zero, weights, *tensors])
 
 
-def slow(layers=400, width=1500):
+def slow(layers=300, width=1500):
     """One that takes tens of milliseconds for an answer, of two labels."""
     random = np.random.default_rng(0)
     many = (random.normal(0, 1, (width, width)) / width**0.5).astype(np.float32)

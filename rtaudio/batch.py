@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
-import os
-import signal
 import sys
-import threading
 import time
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
+from typing import TYPE_CHECKING, NamedTuple, TextIO
 
-from rtaudio.analysis.analyzer import load_kernels
 from rtaudio.consumers.writers import CsvWriter, Writer, open_writer
+from rtaudio.processes import Killed, in_processes
 from rtaudio.recordings import Summary, analyze_recording
 from rtaudio.sources import open_source
 from rtaudio.sources.block import SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from multiprocessing.sharedctypes import SynchronizedArray
 
     from rtaudio.analysis.frames import Frames
     from rtaudio.analysis.settings import Settings
     from rtaudio.consumers.model import Model
-
-    Progress = Callable[[float, float | None], None]
+    from rtaudio.processes import Progress
 
 
 STDOUT = Path("-")
@@ -144,82 +137,18 @@ def do_all(
     seconds there are (None: not known). However it ends, the workers leave nothing half-written,
     but for one that is killed.
     """
-    spawn = multiprocessing.get_context("spawn")
-    shared: Any = spawn.Array("d", 2 * len(jobs), lock=False)
-    pool = ProcessPoolExecutor(
-        min(processes, len(jobs)), spawn, initializer=_begin_worker, initargs=(shared,)
-    )
-    others = set(multiprocessing.active_children())
-    try:
-        pending = {pool.submit(_work, number, job): job for number, job in enumerate(jobs)}
-        while pending:
-            done, _ = wait(pending, timeout=0.1, return_when=FIRST_COMPLETED)
-            for number in range(len(jobs)):
-                report(number, shared[2 * number], shared[2 * number + 1] or None)
-            for future in done:
-                job = pending.pop(future)
-                try:
-                    yield future.result()
-                except BrokenProcessPool:
-                    yield Outcome(job, None, f"{job.file}: a process was killed: use --jobs 1", 0)
-    finally:
-        for worker in set(multiprocessing.active_children()) - others:
-            worker.terminate()
-        pool.shutdown(wait=True, cancel_futures=True)
+    todo = deque(enumerate(jobs))
+    for done in in_processes(
+        todo, _work, min(processes, len(jobs)), lambda task, *seconds: report(task[0], *seconds)
+    ):
+        if done is None:
+            continue
+        (_, job), outcome = done
+        if isinstance(outcome, Killed):
+            reason = "its process was killed, three times: use --jobs 1, or leave it out"
+            outcome = Outcome(job, None, f"{job.file}: {reason}", 0)
+        yield outcome
 
 
-# --- in a worker ------------------------------------------------------------------------------
-
-
-class _Stopped(BaseException):
-    """The parent ended the run."""
-
-
-_shared: SynchronizedArray[float]
-_busy = _stopped = False
-_idle = threading.Event()
-
-
-def _begin_worker(shared: SynchronizedArray[float]) -> None:
-    global _shared  # noqa: PLW0603 - the one way to hand something to a pool's worker
-    _shared = shared
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is the parent's
-    signal.signal(signal.SIGTERM, _stop)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    load_kernels(release_gil=True)  # not in a job: what `_stop` raises is lost where LLVM calls
-
-
-def _end_with_parent() -> None:
-    """End when the parent is gone without a word, as after SIGKILL."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os.kill(os.getpid(), signal.SIGTERM)  # what is half-written goes
-    _idle.wait(5)
-    os._exit(1)
-
-
-def _stop(signum: int, frame: object) -> None:  # noqa: ARG001
-    global _stopped  # noqa: PLW0603
-    _stopped = True
-    if _busy:
-        raise _Stopped
-
-
-def _work(number: int, job: Job) -> Outcome:
-    global _busy  # noqa: PLW0603
-
-    def progress(done_s: float, total_s: float | None) -> None:
-        _shared[2 * number], _shared[2 * number + 1] = done_s, total_s or 0
-
-    try:
-        _idle.clear()
-        _busy = not _stopped
-        if _busy:
-            return do(job, sys.stdout, progress)
-    except _Stopped:
-        pass
-    finally:
-        _busy = False
-        _idle.set()
-    return Outcome(job, None, f"{job.file}: stopped", 0)
+def _work(task: tuple[int, Job], progress: Progress) -> Outcome:
+    return do(task[1], sys.stdout, progress)

@@ -19,7 +19,7 @@ ROOMS = {
     "rtaudio.capture": {"numpy"},
     "rtaudio.capture.__main__": {"rtaudio.capture", "sounddevice"},
     "rtaudio.capture.play": {"sounddevice"},
-    "rtaudio.sources": {"numpy", "soundfile", "rtaudio.capture"},
+    "rtaudio.sources": {"numpy", "soundfile", "fsspec", "rtaudio.capture"},
     "rtaudio.consumers": {
         *("numpy", "pyarrow", "rtaudio", "rtaudio.analysis", "rtaudio.sources"),
         *("rtaudio.capture", "onnxruntime"),
@@ -49,11 +49,15 @@ ROOMS = {
         *("numpy", "scipy", "matplotlib", "rtaudio.analysis", "rtaudio.consumers"),
         *("rtaudio.recordings", "rtaudio.sources"),
     },
+    "rtaudio.processes": {"rtaudio.analysis"},
     "rtaudio.batch": {
-        "rtaudio.analysis",
-        "rtaudio.sources",
-        "rtaudio.consumers",
-        "rtaudio.recordings",
+        *("rtaudio.analysis", "rtaudio.sources", "rtaudio.consumers", "rtaudio.recordings"),
+        "rtaudio.processes",
+    },
+    "rtaudio.archive": {
+        *("numpy", "pyarrow", "fsspec", "distributed", "matplotlib", "rtaudio"),
+        *("rtaudio.analysis", "rtaudio.sources", "rtaudio.consumers", "rtaudio.recordings"),
+        *("rtaudio.processes", "rtaudio.figures"),
     },
     "rtaudio.view": {
         *("numpy", "vispy", "glfw", "PIL"),
@@ -80,14 +84,14 @@ ROOMS = {
         *("rtaudio.pipeline", "rtaudio.recordings", "rtaudio.batch", "rtaudio.figures"),
         *("rtaudio.capture", "rtaudio.words", "rtaudio.doctor", "rtaudio.screen", "rich"),
         *("rtaudio.session", "rtaudio.view", "numpy", "rtaudio.books", "rtaudio.latency"),
-        *("rtaudio.roundtrip", "numba", "rtaudio.learn"),
+        *("rtaudio.roundtrip", "numba", "rtaudio.learn", "rtaudio.archive", "rtaudio.processes"),
     },
     "rtaudio.doctor": {"rtaudio", "rtaudio.sources"},
     "rtaudio.__main__": {"rtaudio.cli"},
     "rtaudio": {
         *("rtaudio.analysis", "rtaudio.sources", "rtaudio.recordings", "rtaudio.pipeline"),
         *("rtaudio.capture", "rtaudio.screen", "rtaudio.view", "rtaudio.books"),
-        "rtaudio.consumers",
+        *("rtaudio.consumers", "rtaudio.archive"),
     },
 }
 # A Features saves itself; that one import points up, and runs at the call.
@@ -132,7 +136,7 @@ def test_imports_run_downwards(module):
 
 HEAVY = (
     *("numpy", "scipy", "numba", "vispy", "sounddevice", "librosa", "matplotlib", "rich"),
-    *("sklearn", "onnx", "onnxruntime"),
+    *("sklearn", "onnx", "onnxruntime", "pyarrow", "fsspec", "distributed"),
 )
 
 

@@ -65,6 +65,12 @@ class Frames:
         arrays = (getattr(self, field.name)[start:] for field in fields(self)[1:])
         return Frames(self.first + start, *arrays)
 
+    def before(self, stop: int) -> Frames:
+        """The rows before the number ``stop``, as a view of these."""
+        count = max(0, stop - self.first)
+        arrays = (getattr(self, field.name)[:count] for field in fields(self)[1:])
+        return Frames(self.first, *arrays)
+
     def newest(self) -> Frames:
         """The last row, as a row of one's own."""
         arrays = (getattr(self, field.name)[-1:].copy() for field in fields(self)[1:])

@@ -8,23 +8,29 @@ import stat
 import sys
 from collections import deque
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import soundfile
 
 from rtaudio.sources.block import Block, Gap, SourceError, check_sizes
+from rtaudio.sources.clock import HEAD, wall_clock
 from rtaudio.sources.gaps_file import gaps_path, read_gaps
 from rtaudio.sources.pace import paced, realtime_blocksize
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
     from os import PathLike
     from typing import Self
 
     from numpy.typing import NDArray
 
 BLOCKSIZE = 16384
+
+_PCM = ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW")
+_CUT = {(kind, code) for kind in ("WAV", "WAVEX", "RF64", "W64", "AIFF") for code in _PCM}
+_CUT |= {("FLAC", code) for code in ("PCM_S8", "PCM_16", "PCM_24")}
 
 
 class FileSource:
@@ -38,6 +44,8 @@ class FileSource:
     """
 
     _gaps: tuple[Gap, ...] = ()
+    _start = 0
+    _stop: int | None = None
     _mend = "what ffmpeg can still read of it: ffmpeg -i FILE mended.wav"
 
     def __init__(
@@ -51,7 +59,7 @@ class FileSource:
             self._file.close()
             raise
 
-    def _open(self, file: Path | int, realtime: bool, blocksize: int | None) -> None:
+    def _open(self, file: Path | int | IO[bytes], realtime: bool, blocksize: int | None) -> None:
         check_sizes(1, blocksize)
         if isinstance(file, Path):
             _check_readable(file)
@@ -91,8 +99,10 @@ class FileSource:
 
     def _blocks(self) -> Iterator[Block]:
         buffer = np.empty((self._blocksize, self.channels), np.float32)
-        position = 0
-        gaps, lost = deque(self._gaps), []  # still to come; before the next block
+        position = before = self._start
+        if position:
+            self._seek(position)
+        gaps, lost = self._gaps_inside(), []  # still to come; before the next block
         while True:
             if gaps and gaps[0].first_sample == position:
                 gap = gaps.popleft()
@@ -100,16 +110,65 @@ class FileSource:
                 lost += [gap._replace(length=length)] if length else []
                 position += length
                 continue
-            until = gaps[0].first_sample - position if gaps else self._blocksize
-            samples = self._read(buffer[:until], position)
+            until = gaps[0].first_sample if gaps else self._stop
+            room = len(buffer) if until is None else until - position
+            samples = self._read(buffer[:room], position)
             if len(samples) or lost:
-                missing = sum(gap.length for gap in lost)
+                missing = before + sum(gap.length for gap in lost)
                 yield Block(samples, position, missing, gaps=tuple(lost))
             if not len(samples):
                 break
             position += len(samples)
-            lost = []
-        self._note_early_end(position)
+            before, lost = 0, []
+        if self._stop is None:
+            self._note_early_end(position)
+
+    def _gaps_inside(self) -> deque[Gap]:
+        """The gaps, or what lies of them in the piece that is asked for."""
+        inside: deque[Gap] = deque()
+        for gap in self._gaps:
+            first, end = max(gap.first_sample, self._start), gap.first_sample + gap.length
+            end = end if self._stop is None else min(end, self._stop)
+            if first < end:
+                inside.append(gap._replace(first_sample=first, length=end - first))
+        return inside
+
+    def _seek(self, position: int) -> int:
+        try:
+            return int(self._file.seek(position))
+        except soundfile.LibsndfileError as error:
+            raise SourceError(
+                f"{self.name}: ends before {position / self.sr:.2f} s "
+                f"({error.error_string.rstrip('.')}); {self._mend}"
+            ) from None
+
+    def samples_if_exact(self) -> int:
+        """How many samples it has, where any piece of them can be had exactly; else 0."""
+        if not self._total or (self._file.format, self._file.subtype) not in _CUT:
+            return 0
+        try:
+            self._file.seek(self._total - 1)
+            whole = len(self._file.read(1)) == 1
+            self._file.seek(0)
+        except soundfile.LibsndfileError:  # as where a FLAC file ends early
+            return 0
+        return self._total if whole else 0
+
+    def cut(self, start: int, stop: int | None) -> None:
+        """Deliver samples ``start`` to ``stop`` alone, where pieces are exact.
+
+        What lies before counts as lost in `Block.lost`, so that each sample keeps its number;
+        in `Block.gaps` stands what was truly lost.
+        """
+        self._start, self._stop = start, stop
+
+    def recorded(self) -> datetime | None:
+        """When the first sample was recorded, as `wall_clock` finds it; None: not told."""
+        return wall_clock(Path(self.name).name, self._file.copy_metadata(), self._head())
+
+    def _head(self) -> bytes:
+        with Path(self.name).open("rb") as file:
+            return file.read(HEAD)
 
     def _read(self, out: NDArray[np.float32], position: int) -> NDArray[np.float32]:
         """The next samples, at most as many as fit into ``out``; none at the end."""
@@ -126,7 +185,7 @@ class FileSource:
     def _skip(self, count: int, scratch: NDArray[np.float32], position: int) -> int:
         """Leave out ``count`` samples; returns how many there were."""
         if self._total is not None and self._file.subtype == "FLOAT":  # a take: the place is known
-            return int(self._file.seek(position + count)) - position
+            return self._seek(position + count) - position
         done = 0
         while done < count and (got := len(self._read(scratch[: count - done], position + done))):
             done += got

@@ -36,7 +36,7 @@ def read_gaps(path: Path, total: int | None) -> list[Gap]:
     """
     try:
         with path.open("rb") as file:
-            return _parse(file, path, total)
+            return parse_gaps(file, path, total)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENAMETOOLONG):
             return []
@@ -44,7 +44,8 @@ def read_gaps(path: Path, total: int | None) -> list[Gap]:
         raise SourceError(f"{path}: {reason}: {_MEND}") from None
 
 
-def _parse(file: IO[bytes], path: Path, total: int | None) -> list[Gap]:
+def parse_gaps(file: IO[bytes], path: str | Path, total: int | None) -> list[Gap]:
+    """As `read_gaps`, of an open file."""
     gaps: list[Gap] = []
     end = number = 0
     while line := file.readline(_LONGEST):

@@ -1,0 +1,189 @@
+"""What there is to analyze: a folder, a glob, a list or a URL becomes names and identities."""
+
+from __future__ import annotations
+
+import glob
+import os
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rtaudio.sources.block import SourceError
+from rtaudio.sources.gaps_file import gaps_path
+from rtaudio.sources.remote import filesystem, told
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+SUFFIXES = (
+    *(".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc"),
+    *(".au", ".snd", ".w64", ".rf64", ".caf"),
+)
+
+
+class Recording(NamedTuple):
+    """A recording as it was found."""
+
+    path: str
+    """Absolute, or a URL."""
+    identity: str
+    """Changes with the file, or with the list of gaps beside it."""
+    size: int
+    """In bytes; 0: not known."""
+
+
+@dataclass
+class Found:
+    """All that was found, each recording once, in the order of their names."""
+
+    recordings: dict[str, Recording] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    """What was named and is not there, and why."""
+    twice: int = 0
+    """How many were named more than once."""
+    others: Counter[str] = field(default_factory=Counter)
+    """Files in folders that are no recordings, by their suffix."""
+
+    def add(self, path: str) -> None:
+        """Add a file on this machine."""
+        if path in self.recordings or path in self.failed:
+            self.twice += 1
+            return
+        try:
+            self.recordings[path] = look(path)
+        except SourceError as error:
+            self.failed[path] = str(error)
+
+    def add_remote(self, url: str, info: dict[str, Any]) -> None:
+        """Add what a storage told of a file."""
+        self.twice += url in self.recordings
+        self.recordings[url] = Recording(url, _identity(info), int(info.get("size") or 0))
+
+
+def find(inputs: Iterable[str]) -> Found:
+    """Look for the recordings that ``inputs`` name: folders, globs, lists, files, URLs.
+
+    Raises `SourceError` where one of them names nothing.
+    """
+    found = Found()
+    for name in inputs:
+        before = len(found.recordings) + len(found.failed) + found.twice
+        _find(name, found)
+        if len(found.recordings) + len(found.failed) + found.twice == before:
+            kinds = ", ".join(SUFFIXES)
+            raise SourceError(f"{name}: no recordings there: looked for {kinds}")
+    found.recordings = dict(sorted(found.recordings.items()))
+    return found
+
+
+def look(path: str) -> Recording:
+    """A recording as it is now; raises `SourceError` where it is not there."""
+    if is_remote(path):
+        with told(path):
+            fs, inside = filesystem(path)
+            info = fs.info(inside)
+            return Recording(path, _identity(info), int(info.get("size") or 0))
+    try:
+        stat = Path(path).stat()
+    except OSError as error:
+        reason = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
+        raise SourceError(f"{path}: {reason}: check the name") from None
+    identity = f"{stat.st_size}.{stat.st_mtime_ns}"
+    try:
+        gaps = gaps_path(path).stat()
+        identity += f".{gaps.st_size}.{gaps.st_mtime_ns}"
+    except (OSError, ValueError):  # there is none
+        pass
+    return Recording(path, identity, stat.st_size)
+
+
+def is_remote(path: str) -> bool:
+    """Whether it is read by fsspec, and not by its name here."""
+    return "://" in path
+
+
+def _identity(info: dict[str, Any]) -> str:
+    names = ("size", "mtime", "LastModified", "last_modified", "updated", "ETag", "etag", "created")
+    return ".".join(str(info[name]) for name in names if info.get(name) is not None)
+
+
+def _find(name: str, found: Found) -> None:
+    name = name.removeprefix("file://")
+    if name == "-":
+        _find_listed(sys.stdin.buffer.read(), "standard input", found)
+    elif is_remote(name):
+        _find_remote(name, found)
+    elif Path(name).is_dir():
+        _find_below(name, found, set())
+    elif Path(name).suffix.lower() in SUFFIXES and Path(name).exists():
+        found.add(os.path.abspath(name))  # noqa: PTH100 - a link keeps its own name
+    elif Path(name).is_file():
+        _find_listed(Path(name).read_bytes(), name, found)
+    elif glob.has_magic(name):
+        visited: set[tuple[int, int]] = set()
+        for path in sorted(glob.iglob(name, recursive=True)):  # noqa: PTH207 - `**` follows links
+            if Path(path).is_dir():
+                if not name.endswith("**"):
+                    _find_below(path, found, visited)
+            elif _is_recording(path, found):
+                found.add(os.path.abspath(path))  # noqa: PTH100
+    else:
+        raise SourceError(f"{name}: no such folder, file or list: check the name")
+
+
+def _find_below(folder: str, found: Found, visited: set[tuple[int, int]]) -> None:
+    """Add what is in a folder and its folders, each of which is entered once: links may loop."""
+
+    def fail(error: OSError) -> None:
+        found.failed[str(error.filename)] = f"{error.filename}: {error.strerror}"
+
+    for here, folders, files in os.walk(os.path.abspath(folder), onerror=fail, followlinks=True):  # noqa: PTH100
+        stat = Path(here).stat()
+        if (stat.st_dev, stat.st_ino) in visited:
+            folders.clear()
+            continue
+        visited.add((stat.st_dev, stat.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for file in sorted(files):
+            if not file.startswith(".") and _is_recording(file, found):
+                found.add(os.path.join(here, file))  # noqa: PTH118 - a hundred thousand times
+
+
+def _is_recording(name: str, found: Found) -> bool:
+    suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122
+    if suffix not in SUFFIXES:
+        found.others[suffix or "without a suffix"] += 1
+    return suffix in SUFFIXES
+
+
+def _find_listed(data: bytes, name: str, found: Found) -> None:
+    """Add what a list names: one a line, or with NUL between them, as `find -print0` writes."""
+    if data[:4] in (b"RIFF", b"fLaC", b"OggS", b"FORM"):
+        raise SourceError(f"{name}: is a recording without a suffix, or a list? {SUFFIXES[0]} …")
+    for line in data.split(b"\0" if b"\0" in data else b"\n"):
+        entry = os.fsdecode(line.rstrip(b"\r"))
+        if not entry or entry.startswith("#"):
+            continue
+        if is_remote(entry := entry.removeprefix("file://")):
+            _find_remote(entry, found)
+        else:
+            found.add(os.path.abspath(entry))  # noqa: PTH100
+
+
+def _find_remote(url: str, found: Found) -> None:
+    fs, path = filesystem(url)
+    with told(url):
+        for name, info in _infos(fs, path):
+            if name == path or _is_recording(name, found):
+                found.add_remote(fs.unstrip_protocol(name), info)
+
+
+def _infos(fs: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    if glob.has_magic(path):
+        yield from sorted(fs.glob(path, detail=True).items())
+    elif Path(path).suffix.lower() in SUFFIXES:
+        yield path, fs.info(path)
+    else:
+        yield from sorted(fs.find(path, detail=True).items())

@@ -1,0 +1,152 @@
+"""What one process does: a recording, or an hour of a long one, becomes parts of the dataset.
+
+The same on this machine and on a cluster, and the same numbers: an hour is read with the overlap
+that its frames need, and its rows keep the numbers that they have in the whole.
+"""
+
+from __future__ import annotations
+
+import platform
+import threading
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+import rtaudio
+from rtaudio.analysis.analyzer import Analyzer
+from rtaudio.archive.find import Recording, is_remote, look
+from rtaudio.archive.parts import Parts
+from rtaudio.archive.plan import DATASET, HOUR_S, DatasetError, Plan
+from rtaudio.archive.rows import WHOLE, RowMaker, inside, span_of_hour
+from rtaudio.recordings import for_rate
+from rtaudio.sources.block import SourceError
+from rtaudio.sources.file import FileSource
+from rtaudio.sources.remote import RemoteSource
+
+if TYPE_CHECKING:
+    from rtaudio.analysis.settings import Settings
+    from rtaudio.archive.rows import Span
+    from rtaudio.processes import Progress
+    from rtaudio.sources.block import Gap
+
+
+class Task(NamedTuple):
+    """A recording; ``piece`` 0 is its first hour, or all of it where it can't be cut."""
+
+    recording: Recording
+    piece: int = 0
+
+
+@dataclass
+class Done:
+    """What became of a task."""
+
+    pieces: int = 1
+    """How many tasks its recording makes."""
+    parts: list[str] = field(default_factory=list)
+    """Names of files in the dataset's folder."""
+    seconds: float = 0.0
+    lost_s: float = 0.0
+    sr: int = 0
+    """Of the recording, Hz."""
+    notes: list[str] = field(default_factory=list)
+    failed: str | None = None
+    """Why the recording can't be read."""
+    fatal: str | None = None
+    """Why nothing can be written."""
+    rtaudio: str = rtaudio.__version__
+
+
+def do(plan: Plan, task: Task, progress: Progress = lambda done_s, total_s: None) -> Done:
+    """Analyze a recording, or an hour of it, into parts; what can go wrong is in the answer."""
+    path = task.recording.path
+    try:
+        if not (plan.folder / DATASET).is_file():
+            raise DatasetError(
+                f"{plan.folder}: can't be seen from {platform.node()}: put the dataset where all "
+                "workers and this machine find it under one name"
+            )
+        return _do(plan, task, progress)
+    except DatasetError as error:
+        return Done(fatal=str(error))
+    except SourceError as error:
+        return Done(failed=str(error))
+    except OSError as error:
+        return Done(failed=f"{path}: {error.strerror or error}")
+    except MemoryError:
+        return Done(failed=f"{path}: needs more memory than there is")
+
+
+def _do(plan: Plan, task: Task, progress: Progress) -> Done:
+    path = task.recording.path
+    with (RemoteSource if is_remote(path) else FileSource)(path) as source:
+        settings = for_rate(plan.settings, source)
+        pieces, span = _cut(plan, settings, source, task.piece)
+        maker = RowMaker(plan, settings, span, source.sr)
+        with Parts(plan, path, source.sr, source.recorded()) as parts:
+            done = _analyze(source, _analyzer(settings, source.sr), maker, parts, progress)
+            if look(path).identity != task.recording.identity:
+                raise SourceError(f"{path}: changed while it was read: run again once it is whole")
+            done.pieces, done.parts = pieces, parts.commit()
+    return done
+
+
+def _cut(plan: Plan, settings: Settings, source: FileSource, piece: int) -> tuple[int, Span]:
+    """Into how many hours a recording is cut, and the span of one of them."""
+    may_be_cut = plan.bin_s != 0 and settings.sr == source.sr
+    samples = source.samples_if_exact() if may_be_cut else 0
+    pieces = max(1, -(-samples // (HOUR_S * source.sr)))
+    if pieces == 1:
+        return 1, WHOLE
+    span = span_of_hour(settings, plan.model, piece, last=piece == pieces - 1)
+    source.cut(span.start_sample, span.stop_sample)
+    return pieces, span
+
+
+def _analyze(
+    source: FileSource, analyzer: Analyzer, maker: RowMaker, parts: Parts, progress: Progress
+) -> Done:
+    """Every row into ``parts``; what became of the recording up to where it was read."""
+    gaps: deque[Gap] = deque()
+    begin = samples = lost = frames = 0
+    sr, span = source.sr, maker.span
+    for block in source:
+        begin = begin if samples else block.first_sample
+        samples = block.first_sample + len(block)
+        lost += sum(inside(gap, span.begin_s * sr, span.end_s * sr) for gap in block.gaps)
+        gaps += block.gaps
+        for some in analyzer.feed(block.samples, lost=block.lost):
+            frames += len(some)
+            parts.take_all(maker.take(some, gaps))
+        progress((samples - begin) / sr, source.duration_s)
+    for some in analyzer.flush():
+        frames += len(some)
+        parts.take_all(maker.take(some, gaps))
+    parts.take_all(maker.end(gaps, samples))
+    if not samples:
+        raise SourceError(f"{source.name}: holds no samples: record or copy it again")
+    if not frames and samples > lost:
+        raise SourceError(
+            f"{source.name}: its {samples} samples are shorter than one frame "
+            f"(n_fft={analyzer.settings.n_fft}): choose a smaller n_fft, or leave out --no-center"
+        )
+    notes = list(source.notes)
+    if analyzer.invalid:
+        notes.append(
+            f"{source.name}: {analyzer.invalid} samples were NaN, Inf or beyond 1e12, taken as 0"
+        )
+    seconds = min(samples / sr, span.end_s) - span.begin_s
+    return Done(seconds=seconds, lost_s=lost / sr, sr=sr, notes=notes)
+
+
+_kept = threading.local()
+
+
+def _analyzer(settings: Settings, source_sr: int) -> Analyzer:
+    """An analyzer of this thread's, made anew where the last one was of other settings."""
+    key = settings, source_sr
+    if getattr(_kept, "key", None) != key:
+        _kept.analyzer, _kept.key = Analyzer(settings, source_sr, release_gil=True), key
+    analyzer: Analyzer = _kept.analyzer
+    analyzer.reset()
+    return analyzer

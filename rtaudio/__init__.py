@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rtaudio.analysis.frames import Features as Features
     from rtaudio.analysis.frames import Frames as Frames
     from rtaudio.analysis.settings import Settings as Settings
+    from rtaudio.archive.dataset import open_dataset as open_dataset
     from rtaudio.books import LiveStats as LiveStats
     from rtaudio.capture.devices import Device as Device
     from rtaudio.consumers.delays import Delay as Delay
@@ -49,6 +50,7 @@ _HOMES = {
     "Interval": "rtaudio.consumers.listener",
     "Model": "rtaudio.consumers.model",
     "ModelError": "rtaudio.consumers.model",
+    "open_dataset": "rtaudio.archive.dataset",
     "load_model": "rtaudio.consumers.model",
     "hear": "rtaudio.recordings",
     "analyze": "rtaudio.recordings",
@@ -99,6 +101,7 @@ __all__ = [
     "hear",
     "live",
     "load_model",
+    "open_dataset",
     "show",
 ]
 

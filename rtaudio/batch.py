@@ -145,7 +145,7 @@ def do_all(
             continue
         (_, job), outcome = done
         if isinstance(outcome, Killed):
-            reason = "its process was killed, three times: use --jobs 1, or leave it out"
+            reason = f"its process was killed, {outcome}: use --jobs 1, or leave it out"
             outcome = Outcome(job, None, f"{job.file}: {reason}", 0)
         yield outcome
 

@@ -57,7 +57,7 @@ def in_processes(
                 if tries[id(task)] < TRIES:
                     suspects.append(task)
                 else:
-                    yield task, Killed()
+                    yield task, Killed("three times")
 
 
 class _Pool:

@@ -26,6 +26,11 @@ class Words:
         self._shown = False  # a line that is overwritten by the next
         self._lock = threading.Lock()  # several threads have something to say
 
+    @property
+    def on_terminal(self) -> bool:
+        """Whether what is shown can be overwritten."""
+        return self._terminal
+
     def say(self, text: str) -> None:
         """Say what went well, unless quiet."""
         if not self._quiet:
@@ -134,6 +139,24 @@ class Words:
                 bars.update(task, description=what, completed=done, total=total, words=words)
 
             yield step
+
+    @contextlib.contextmanager
+    def bar(self) -> Iterator[Callable[[float, str], None]]:
+        """One bar, on a terminal alone: the part that is done, 0 … 1, and words."""
+        if not self._terminal:
+            yield lambda part, words: None
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn
+        from rich.table import Column
+
+        columns = (
+            BarColumn(bar_width=None, table_column=Column(ratio=1)),
+            TextColumn("{task.description}", markup=False, table_column=Column(ratio=4)),
+        )
+        with Progress(*columns, console=Console(stderr=True), transient=True, expand=True) as bars:
+            task = bars.add_task("", total=1.0)
+            yield lambda part, words: bars.update(task, completed=part, description=words)
 
 
 def _columns() -> int:

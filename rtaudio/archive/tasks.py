@@ -10,7 +10,7 @@ import platform
 import threading
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import rtaudio
 from rtaudio.analysis.analyzer import Analyzer
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from rtaudio.sources.block import Gap
 
 
-class Task(NamedTuple):
+@dataclass(frozen=True)
+class Task:
     """A recording; ``piece`` 0 is its first hour, or all of it where it can't be cut."""
 
     recording: Recording

@@ -25,6 +25,7 @@ DONE, CHECK_FAILED, USAGE, UNREADABLE, INTERRUPTED = 0, 1, 2, 3, 130
 COMMANDS = {
     "demo": ("rtaudio.cli.demo", "Try it on a built-in signal: the window, or a picture."),
     "analyze": ("rtaudio.cli.analyze", "Features of recordings."),
+    "archive": ("rtaudio.cli.archive", "Features of thousands of recordings: a dataset."),
     "live": ("rtaudio.cli.live", "A microphone, a file or standard input, as it sounds."),
     "devices": ("rtaudio.cli.devices", "The microphones and other inputs of this machine."),
     "train": ("rtaudio.cli.train", "Learn sounds from a folder of recordings: a model."),
@@ -39,6 +40,7 @@ examples:
   rtaudio live                                   the window, on the microphone
   rtaudio analyze song.flac -o song.csv          MFCCs and levels of a recording
   rtaudio analyze *.wav -o features --as npz     of many, into a folder
+  rtaudio archive recordings -o features         of thousands, as one table (Parquet)
   rtaudio plot song.flac                         five pictures: song.png
   rtaudio live --headless                        without a window: level, losses, delay
   rtaudio live --headless -d usb --record 'site_%Y%m%d_%H%M%S.wav' --rotate 1h

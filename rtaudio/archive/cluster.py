@@ -1,0 +1,176 @@
+"""The tasks of an archive on a Dask cluster that is running already."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import platform
+import queue
+import time
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from rtaudio.archive.tasks import Done, Task, do
+from rtaudio.processes import Killed
+
+if TYPE_CHECKING:
+    from collections import deque
+    from collections.abc import Callable, Generator, Iterator
+
+    from rtaudio.archive.plan import Plan
+    from rtaudio.archive.run import Engine
+
+CONNECT_S = 10.0
+BACK_S = 600.0  # a scheduler that is gone is waited for
+AHEAD = 4  # tasks for each thread there is: the next ones are there when one is done
+
+
+class ClusterError(Exception):
+    """The cluster can't be used: one line that says what to do."""
+
+
+def on_cluster(plan: Plan, address: str, say: Callable[[str], None]) -> Engine:
+    """An engine that a Dask scheduler shares out; ``say`` is told what a user should know.
+
+    A worker that dies is Dask's matter: it tries a task on four of them. Where the scheduler is
+    gone, it is waited for, and what it had is given to it again. Raises `ClusterError`.
+    """
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # it is told here, in one line
+
+    def engine(todo: deque[Task]) -> Iterator[tuple[Task, Done | Killed] | None]:
+        within_s = CONNECT_S
+        while todo:
+            with (yield from _connect(address, within_s)) as client:
+                share = _Share(client, plan, todo, say)
+                try:
+                    yield from share.out()
+                finally:
+                    share.take_back()
+            if todo:
+                say(f"{address}: the scheduler is gone; waiting for it to come back …")
+            within_s = BACK_S
+
+    return engine
+
+
+def _connect(address: str, within_s: float) -> Generator[None, None, Any]:
+    """A client, once a scheduler answers; until then None is yielded. Raises `ClusterError`."""
+    from distributed import Client
+
+    make: Any = Client  # which has no types
+    begun = time.monotonic()
+    while True:
+        client: Any = None
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # other versions: `_check` says which
+                client = make(address, timeout=CONNECT_S, set_as_default=False)
+            _check(client)
+        except OSError:  # and so it is that nobody answers in time
+            if client is not None:
+                client.close()
+            if time.monotonic() - begun >= within_s - 1:
+                raise ClusterError(
+                    f"{address}: no Dask scheduler answers: start one (dask scheduler) and workers "
+                    f"(dask worker {address})"
+                ) from None
+            yield None
+        except ValueError as error:
+            raise ClusterError(f"{address}: {error}: such as tcp://192.168.1.2:8786") from None
+        except ClusterError:
+            client.close()
+            raise
+        else:
+            return client
+
+
+def _check(client: Any) -> None:
+    """Raise `ClusterError` where Python or rtaudio are not the same everywhere."""
+    python, own = platform.python_version(), importlib.metadata.version("rtaudio")
+    scheduler = client.run_on_scheduler(platform.python_version)
+    _compare("the scheduler", "Python", scheduler, python)
+    for worker, version in client.run(platform.python_version).items():
+        _compare(f"the worker {worker}", "Python", version, python)
+    for worker, version in client.run(
+        importlib.metadata.version, "rtaudio", on_error="return"
+    ).items():
+        found = "none" if isinstance(version, Exception) else version
+        _compare(f"the worker {worker}", "rtaudio", found, own)
+
+
+def _compare(where: str, what: str, version: str, own: str) -> None:
+    alike = version.split(".")[:2] == own.split(".")[:2] if what == "Python" else version == own
+    if not alike:
+        raise ClusterError(f"{where} has {what} {version}, here it is {own}: install the same")
+
+
+class _Share:
+    """What one connection to a scheduler has of the tasks."""
+
+    def __init__(
+        self, client: Any, plan: Plan, todo: deque[Task], say: Callable[[str], None]
+    ) -> None:
+        self._client, self._plan, self._todo, self._say = client, plan, todo, say
+        self._pending: dict[str, tuple[Any, Task]] = {}
+        self._ended: queue.Queue[Any] = queue.Queue()
+        self._room = 0
+        self._looked = -1.0  # when the workers were counted
+
+    def out(self) -> Iterator[tuple[Task, Done | Killed] | None]:
+        """Yield what comes of the tasks, until all are done or the scheduler is gone."""
+        while self._todo or self._pending:
+            if not self._look():
+                return
+            self._submit()
+            try:
+                future = self._ended.get(timeout=0.1)
+            except queue.Empty:
+                yield None
+                continue
+            if future.status == "cancelled":  # its scheduler is gone
+                return
+            _, task = self._pending.pop(future.key)
+            yield task, self._result(future)
+
+    def take_back(self) -> None:
+        """Put what is not done back, in its order."""
+        for future, task in reversed(self._pending.values()):
+            future.release()
+            self._todo.appendleft(task)
+        self._pending.clear()
+
+    def _look(self) -> bool:
+        """Count the workers, once a second; False where the scheduler is gone."""
+        if self._client.status != "running":
+            return False
+        if time.monotonic() - self._looked >= 1:
+            first, self._looked = self._looked < 0, time.monotonic()
+            try:
+                threads = sum(self._client.nthreads().values())
+            except (OSError, RuntimeError):
+                return False
+            if not threads and (first or self._room):
+                self._say("the scheduler has no workers; waiting for some (dask worker ADDRESS) …")
+            self._room = AHEAD * threads
+        return True
+
+    def _submit(self) -> None:
+        while self._todo and len(self._pending) < self._room:
+            task = self._todo.popleft()
+            future = self._client.submit(do, self._plan, task, pure=False)
+            self._pending[future.key] = future, task
+            future.add_done_callback(self._ended.put)
+
+    def _result(self, future: Any) -> Done | Killed:
+        from distributed.scheduler import KilledWorker
+
+        if future.status != "error":
+            done: Done = future.result()
+            own = Done().rtaudio
+            if done.rtaudio != own:
+                raise ClusterError(f"a worker has rtaudio {done.rtaudio}, here it is {own}")
+            return done
+        error = future.exception()
+        if isinstance(error, KilledWorker):
+            return Killed("on four workers")
+        raise ClusterError(f"a worker fails: {type(error).__name__}: {error}") from error

@@ -1,0 +1,300 @@
+"""The dataset's folder: parts, and what was made of which recording under which settings.
+
+``_dataset.json`` holds the settings, ``_manifest.jsonl`` a line for each task that is done, in the
+order they were; ``_report.csv`` what could not be read. Readers of Parquet leave names that begin
+with ``_`` or ``.`` alone. One process writes here; tasks only put whole parts beside.
+"""
+
+from __future__ import annotations
+
+import csv
+import errno
+import io
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import rtaudio
+from rtaudio.archive.parts import NAME, shown
+from rtaudio.archive.plan import DATASET, DatasetError
+from rtaudio.consumers.partial import Partial
+from rtaudio.sources.block import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rtaudio.archive.find import Recording
+    from rtaudio.archive.plan import Plan
+    from rtaudio.archive.tasks import Done, Task
+
+MANIFEST = "_manifest.jsonl"
+REPORT = "_report.csv"
+
+
+@dataclass(slots=True)
+class Entry:
+    """What is known of one recording."""
+
+    identity: str = ""
+    pieces: int = 1
+    done: dict[int, list[str]] = field(default_factory=dict)
+    """The parts that each piece made."""
+    stale: set[str] = field(default_factory=set)
+    """Parts of what the recording was before."""
+    notes: list[str] = field(default_factory=list)
+    failed: dict[int, str] = field(default_factory=dict)
+    """Why a piece could not be read, the last time."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of it is done."""
+        return len(self.done) == self.pieces
+
+    def add(self, line: dict[str, Any]) -> None:
+        """Take in a line of the manifest."""
+        if "failed" in line:
+            self.failed[line["piece"]] = line["failed"]
+            return
+        if (line["identity"], line["pieces"]) != (self.identity, self.pieces):
+            self.stale.update(name for names in self.done.values() for name in names)
+            self.identity, self.pieces = line["identity"], line["pieces"]
+            self.done, self.failed, self.notes = {}, {}, []
+        self.failed.pop(line["piece"], None)
+        self.done[line["piece"]] = line["parts"]
+        self.stale.difference_update(line["parts"])
+        self.notes += line["notes"]
+
+
+class Dataset:
+    """A dataset that is being made; opened by one process at a time.
+
+    Raises `DatasetError` where the folder is taken, in use, or made with other settings.
+    """
+
+    def __init__(self, plan: Plan, force: bool = False) -> None:
+        """``force``: begin anew where the settings are others."""
+        self.plan, self.folder = plan, plan.folder
+        self.entries: dict[str, Entry] = {}
+        self.notes: list[str] = []
+        """What a user should be told."""
+        try:
+            self._open(plan, force)
+        except OSError as error:
+            raise DatasetError(f"{self.folder}: {error.strerror or error}") from None
+
+    def _open(self, plan: Plan, force: bool) -> None:
+        about = {"rtaudio": rtaudio.__version__, **plan.about()}
+        made = self.folder / DATASET
+        if not made.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if foreign := next((name for name in _names(self.folder)), None):
+                raise DatasetError(
+                    f"{self.folder}: holds {foreign}, and is no dataset of rtaudio's: name a new "
+                    "folder"
+                )
+            _write(made, json.dumps(about, indent=2) + "\n")
+        self._manifest = (self.folder / MANIFEST).open("a+b", buffering=0)
+        self._lock()
+        self._compare(json.loads(made.read_bytes()), about, force)
+        self._load()
+        self._tidy()
+
+    def _lock(self) -> None:
+        try:
+            import fcntl
+        except ImportError:  # Windows: nothing keeps two runs apart
+            return
+        try:
+            fcntl.flock(self._manifest, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                return  # a file system without locks
+            raise DatasetError(
+                f"{self.folder}: another run is writing there: wait for it"
+            ) from None
+
+    def _compare(self, was: dict[str, Any], now: dict[str, Any], force: bool) -> None:
+        differ = list(_differences(_plain(was), _plain(now)))
+        if differ and not force:
+            raise DatasetError(
+                f"{self.folder}: was made with {'; '.join(differ)}: name a new folder, or make it "
+                "anew with --force"
+            )
+        if differ:
+            for name in _names(self.folder):
+                if NAME.fullmatch(name):
+                    (self.folder / name).unlink()
+            os.ftruncate(self._manifest.fileno(), 0)
+        elif was["rtaudio"] != now["rtaudio"]:
+            self.notes.append(
+                f"{self.folder}: was begun by rtaudio {was['rtaudio']}, goes on by {now['rtaudio']}"
+            )
+        if was != now:
+            _write(self.folder / DATASET, json.dumps(now, indent=2) + "\n")
+
+    def _load(self) -> None:
+        self._manifest.seek(0)
+        lines = self._manifest.read().split(b"\n")
+        torn = lines.pop()  # empty, unless the last run was killed in the middle of it
+        if torn:
+            os.ftruncate(self._manifest.fileno(), self._manifest.tell() - len(torn))
+        for number, line in enumerate(lines, 1):
+            try:
+                known = json.loads(line)
+                path = known["path"]
+                if path not in self.entries:
+                    self.entries[path] = Entry()
+                self.entries[path].add(known)
+            except (ValueError, KeyError, TypeError):
+                raise DatasetError(
+                    f"{self.folder / MANIFEST}: line {number} is none of rtaudio's: delete it"
+                ) from None
+
+    def _tidy(self) -> None:
+        """Forget what was deleted, and delete what no entry knows: of a run that was killed."""
+        there = {name for name in _names(self.folder) if NAME.fullmatch(name)}
+        known: set[str] = set()
+        for entry in self.entries.values():
+            entry.done = {at: names for at, names in entry.done.items() if there.issuperset(names)}
+            known.update(*entry.done.values())
+            if not entry.complete:
+                known |= entry.stale
+        for name in there - known:
+            (self.folder / name).unlink(missing_ok=True)
+
+    def missing(self, recording: Recording) -> list[int]:
+        """Which pieces of a recording are to be done; of one that is new or changed the first."""
+        entry = self.entries.get(recording.path)
+        if entry is None or entry.identity != recording.identity or 0 not in entry.done:
+            return [0]
+        return [piece for piece in range(entry.pieces) if piece not in entry.done]
+
+    def record(self, task: Task, done: Done) -> list[int]:
+        """Note what became of a task; returns the pieces of its recording that it made known.
+
+        Raises `DatasetError` where that can't be written.
+        """
+        recording = task.recording
+        line: dict[str, Any] = {"path": recording.path, "piece": task.piece}
+        if done.failed is not None:
+            line["failed"] = done.failed
+        else:
+            line |= {"identity": recording.identity, "pieces": done.pieces}
+            line |= {"parts": done.parts, "s": round(done.seconds, 6), "notes": done.notes}
+        entry = self.entries.setdefault(recording.path, Entry())
+        was = entry.identity, entry.pieces
+        entry.add(line)
+        try:
+            self._manifest.write(json.dumps(line).encode() + b"\n")
+            if entry.complete:
+                for name in entry.stale:
+                    (self.folder / name).unlink(missing_ok=True)
+                entry.stale = set()
+        except OSError as error:
+            raise DatasetError(_full(self.folder, error)) from None
+        made_known = (entry.identity, entry.pieces) != was and done.failed is None
+        return self.missing(recording) if made_known else []
+
+    def report(self, failed: dict[str, str]) -> int:
+        """Write what could not be read, and what was noted; returns how many failed.
+
+        ``failed``: what was not even found.
+        """
+        text = io.StringIO()
+        write = csv.writer(text, lineterminator="\n").writerow
+        write(("path", "what", "reason"))
+        for path, entry in self.entries.items():
+            if entry.failed:
+                failed = {**failed, path: next(iter(entry.failed.values()))}
+        for path, reason in sorted(failed.items()):
+            write((shown(path), "failed", shown(reason)))
+        for path, entry in sorted(self.entries.items()):
+            for note in dict.fromkeys(entry.notes):
+                write((shown(path), "note", shown(note)))
+        try:
+            _write(self.folder / REPORT, text.getvalue())
+        except OSError as error:
+            raise DatasetError(_full(self.folder, error)) from None
+        return len(failed)
+
+    def close(self) -> None:
+        """Let the next run in."""
+        self._manifest.close()
+
+
+def open_dataset(path: str | os.PathLike[str]) -> Any:
+    """A dataset of `rtaudio archive` as a `pyarrow.dataset.Dataset`.
+
+    One table of all recordings; ``schema.metadata[b"rtaudio"]`` is JSON of how it was made.
+    Raises `SourceError` where there is none.
+    """
+    from importlib.util import find_spec
+
+    if find_spec("pyarrow") is None:
+        raise SourceError("a dataset needs pyarrow: pip install 'rtaudio[parquet]'")
+    import pyarrow.dataset
+
+    folder = Path(path)
+    about = about_dataset(folder)
+    parts = sorted(str(folder / name) for name in _names(folder) if name.endswith(".parquet"))
+    if not parts:
+        raise SourceError(f"{folder}: holds no recordings yet: rtaudio archive INPUT -o {folder}")
+    dataset = pyarrow.dataset.dataset(parts, format="parquet")
+    settings = {b"settings": json.dumps(about["settings"]), b"rtaudio": json.dumps(about)}
+    return dataset.replace_schema(dataset.schema.with_metadata(settings))
+
+
+def about_dataset(folder: Path) -> dict[str, Any]:
+    """How a dataset was made; raises `SourceError` where there is none."""
+    try:
+        about: dict[str, Any] = json.loads((folder / DATASET).read_bytes())
+    except FileNotFoundError:
+        made = f"make one with rtaudio archive INPUT -o {folder}"
+        raise SourceError(f"{folder}: is no dataset of rtaudio's: {made}") from None
+    except OSError as error:
+        raise SourceError(f"{folder}: {error.strerror or error}") from None
+    except ValueError:
+        raise SourceError(f"{folder / DATASET}: is damaged: make the dataset anew") from None
+    return about
+
+
+def _names(folder: Path) -> Iterator[str]:
+    with os.scandir(folder) as there:
+        yield from (entry.name for entry in there)
+
+
+def _write(path: Path, text: str) -> None:
+    """A file that is whole or not there."""
+    partial = Partial(path)
+    try:
+        partial.name.write_text(text, encoding="utf-8")
+        partial.commit()
+    finally:
+        partial.discard()
+
+
+def _full(folder: Path, error: OSError) -> str:
+    return f"{folder}: {error.strerror or error}: make room, and run it again; what is done is kept"
+
+
+def _plain(about: dict[str, Any]) -> dict[str, Any]:
+    """What is compared, by name."""
+    own = {name: value for name, value in about.items() if name not in ("rtaudio", "settings")}
+    return {**own, **json.loads(json.dumps(about["settings"]))}
+
+
+def _differences(was: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
+    for name in {**was, **now}:
+        if was.get(name) != now.get(name):
+            words = [_word(name, about.get(name)) for about in (was, now)]
+            yield f"{name} {words[0]}, not {words[1]}"
+
+
+def _word(name: str, value: Any) -> str:
+    if name == "model" and value:
+        return f"{value[:8]}… (SHA-256)"
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return str(value)

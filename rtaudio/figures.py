@@ -172,24 +172,24 @@ def draw(overview: Overview, summary: Summary, title: str, out: Path, top_db: fl
     top = max(float(np.nanmax(db)), -100.0)  # so that silence is dark
     span = _span(overview.db, settings)
     frequencies = (0.0, float(settings.frequencies[-1]))
-    image = _draw_image(axes[2], 10 ** (db / 20), span, frequencies, "magma", (0, 10 ** (top / 20)))
+    image = draw_image(axes[2], 10 ** (db / 20), span, frequencies, "magma", (0, 10 ** (top / 20)))
     figure.colorbar(image, ax=axes[2], pad=0.01, label="amplitude (1 = full-scale sine)")
     axes[2].set(title="Spectrogram", ylabel="frequency (Hz)")
-    image = _draw_image(axes[3], db, span, frequencies, "magma", (max(top - top_db, -200), top))
+    image = draw_image(axes[3], db, span, frequencies, "magma", (max(top - top_db, -200), top))
     figure.colorbar(image, ax=axes[3], pad=0.01, label="dBFS")
     axes[3].set(title="Spectrogram in dB", ylabel="frequency (Hz)")
     mfcc = _means(overview.mfcc, overview.frames_seen)
     # Coefficient 0, the level, is far from the others: the colours are for these.
     limits = np.nanpercentile(mfcc[:, 1:] if settings.n_mfcc > 1 else mfcc, (1, 99))
     height = (-0.5, settings.n_mfcc - 0.5)
-    image = _draw_image(axes[4], mfcc, span, height, "viridis", (limits[0], limits[1]))
+    image = draw_image(axes[4], mfcc, span, height, "viridis", (limits[0], limits[1]))
     figure.colorbar(image, ax=axes[4], pad=0.01, label="MFCC (0 may exceed)", extend="both")
     plural = "s" if settings.n_mfcc > 1 else ""
     axes[4].set(title=f"{settings.n_mfcc} MFCC{plural}", ylabel="coefficient")
     axes[4].yaxis.set_major_locator(MaxNLocator(integer=True))
     for axis in (axes[0], *axes[2:]):
         axis.set(xlabel="time (s)", xlim=(0, max(end, 1e-3)))
-    _save(figure, out)
+    save(figure, out)
 
 
 def draw_delays(stages: dict[str, Delay], title: str, out: Path) -> None:
@@ -227,7 +227,7 @@ def draw_delays(stages: dict[str, Delay], title: str, out: Path) -> None:
     axis.grid(axis="x", which="minor", alpha=0.2)
     title = title.encode("utf-8", "backslashreplace").decode()
     figure.suptitle(title, fontsize=12, parse_math=False)
-    _save(figure, out)
+    save(figure, out)
 
 
 def draw_confusion(
@@ -262,7 +262,7 @@ def draw_confusion(
             text.set(ha="center", va="center")
     title = title.encode("utf-8", "backslashreplace").decode()
     figure.suptitle(title, fontsize=12, parse_math=False)
-    _save(figure, out)
+    save(figure, out)
 
 
 def _draw_waveform(axis: Any, overview: Overview, settings: Settings, end: float) -> None:
@@ -313,7 +313,7 @@ def _means(columns: Columns, total: int) -> Floats:
     return np.asarray(means, np.float32)
 
 
-def _draw_image(
+def draw_image(
     axis: Any,
     image: NDArray[Any],
     span: tuple[float, float],
@@ -321,6 +321,7 @@ def _draw_image(
     colormap: str,
     limits: tuple[float | None, float | None] = (None, None),
 ) -> Any:
+    """Draw an image (columns, height) over a span of x and of y; what was lost, NaN, is grey."""
     import matplotlib as mpl
 
     low, high = height
@@ -340,7 +341,8 @@ def _draw_image(
     return drawn
 
 
-def _save(figure: Any, out: Path) -> None:
+def save(figure: Any, out: Path) -> None:
+    """Save a matplotlib figure by the suffix of ``out``; it is whole or not there."""
     import matplotlib as mpl
 
     partial = Partial(out)

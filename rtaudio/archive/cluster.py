@@ -56,8 +56,13 @@ def on_cluster(plan: Plan, address: str, say: Callable[[str], None]) -> Engine:
 def _connect(address: str, within_s: float) -> Generator[None, None, Any]:
     """A client, once a scheduler answers; until then None is yielded. Raises `ClusterError`."""
     from distributed import Client
+    from distributed.comm.addressing import get_address_host_port
 
     make: Any = Client  # which has no types
+    try:
+        get_address_host_port(address)
+    except (ValueError, TypeError):
+        raise ClusterError(f"{address!r} is no address: tcp://192.168.1.2:8786") from None
     begun = time.monotonic()
     while True:
         client: Any = None
@@ -75,8 +80,6 @@ def _connect(address: str, within_s: float) -> Generator[None, None, Any]:
                     f"(dask worker {address})"
                 ) from None
             yield None
-        except ValueError as error:
-            raise ClusterError(f"{address}: {error}: such as tcp://192.168.1.2:8786") from None
         except ClusterError:
             client.close()
             raise

@@ -7,6 +7,7 @@ with ``_`` or ``.`` alone. One process writes here; tasks only put whole parts b
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import errno
 import io
@@ -87,7 +88,8 @@ class Dataset:
     def _open(self, plan: Plan, force: bool) -> None:
         about = {"rtaudio": rtaudio.__version__, **plan.about()}
         made = self.folder / DATASET
-        if not made.exists():
+        self._new = not made.exists()
+        if self._new:
             self.folder.mkdir(parents=True, exist_ok=True)
             if foreign := next((name for name in _names(self.folder)), None):
                 raise DatasetError(
@@ -220,8 +222,13 @@ class Dataset:
         return len(failed)
 
     def close(self) -> None:
-        """Let the next run in."""
+        """Let the next run in; of a dataset that was not even begun, nothing stays."""
         self._manifest.close()
+        if self._new and not self.entries:
+            for name in (DATASET, MANIFEST, REPORT):
+                (self.folder / name).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # somebody put something there
+                self.folder.rmdir()
 
 
 def open_dataset(path: str | os.PathLike[str]) -> Any:

@@ -49,7 +49,7 @@ def schema_of(plan: Plan) -> Any:
     bins = plan.bin_s is not None
     fields = [("path", pa.string()), ("start", pa.float64())]
     fields += [("end", pa.float64())] if bins else []
-    fields += [("clock", pa.timestamp("us"))]
+    fields += [("clock", pa.timestamp("us")), ("sr", pa.int32())]
     fields += [("frames", pa.int64()), ("lost_s", pa.float64())] if bins else [("lost", pa.int64())]
     fields += [(title, pa.float32()) for title in plan.titles()]
     if plan.model is not None:
@@ -68,7 +68,8 @@ class Parts:
         """``sr``: of the recording; ``recorded``: its first sample, on the wall's clock."""
         self._plan, self._path, self._recorded = plan, path, recorded
         about = {"rtaudio": rtaudio.__version__, **plan.about()}
-        about["settings"] = asdict(plan.settings.with_sr(sr))
+        settings = plan.settings.with_sr(sr)
+        about["settings"], self._sr = asdict(settings), settings.sr
         about |= {"source": shown(path), "source_sr": sr}
         self._schema = schema_of(plan).with_metadata(metadata(about))
         self._room = max(64, min(GROUP_ROWS, GROUP_NUMBERS // len(self._schema)))
@@ -168,6 +169,7 @@ class Parts:
         else:
             after = np.round(rows.start * 1e6).astype("timedelta64[us]")
             columns += [np.datetime64(self._recorded, "us") + after]
+        columns += [[self._sr] * self._filled]
         columns += [rows.lost] if bins is None else [rows.frames, rows.lost]
         columns += list(rows.values.T)
         if self._plan.model is not None:

@@ -137,7 +137,8 @@ def _archive(args: argparse.Namespace, plan: Plan, words: Words) -> int:
                         teller.tell(ended)
             finally:
                 failed = dataset.report(found.failed)
-                teller.end(args.out, failed)
+                if dataset.entries or found.failed:
+                    teller.end(args.out, failed)
     except (SourceError, DatasetError, ClusterError) as error:
         raise InputError(str(error)) from None
     return UNREADABLE if failed else DONE

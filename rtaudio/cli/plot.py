@@ -10,7 +10,9 @@ from rtaudio.cli.kernels import load_kernels
 from rtaudio.cli.options import (
     UsageError,
     add_settings,
+    given_settings,
     keep_recordings,
+    need,
     new_parser,
     parse_recordings,
     settings_of,
@@ -19,6 +21,7 @@ from rtaudio.cli.options import (
 from rtaudio.words import Words
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable, Sequence
 
     from rtaudio.analysis.settings import Settings
@@ -29,9 +32,13 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str]) -> int:
     """Five pictures of a recording."""
     parser = new_parser(
-        "plot", "Waveform, power spectrum, spectrogram, spectrogram in dB, and MFCCs."
+        "plot",
+        "Waveform, power spectrum, spectrogram, spectrogram in dB, and MFCCs; of a dataset of "
+        "rtaudio archive, its long-term spectrogram.",
     )
-    parser.add_argument("files", nargs="*", metavar="FILE", help="a recording, or demo:KIND")
+    parser.add_argument(
+        "files", nargs="*", metavar="FILE", help="a recording, demo:KIND, or a dataset"
+    )
     parser.add_argument(
         "-o", "--out", metavar="PNG", help=".png, .svg, .pdf (default: FILE's .png)"
     )
@@ -41,6 +48,8 @@ def main(argv: Sequence[str]) -> int:
     if len(args.files) > 1:
         raise UsageError(f"plot draws one recording, not {len(args.files)}")
     file = args.files[0]
+    if Path(file).is_dir():
+        return _dataset(Path(file), args)
     if file == "-" and args.out is None:
         raise UsageError("standard input has no name: --out PICTURE.png")
     out = Path(args.out or f"{stem(file)}.png")
@@ -53,6 +62,35 @@ def main(argv: Sequence[str]) -> int:
     if summary is None:
         return UNREADABLE
     words.say(f"{file}: {summary.duration_s:.3f} s, {summary.frames} frames → {out}")
+    return DONE
+
+
+def _dataset(folder: Path, args: argparse.Namespace) -> int:
+    """Draw what `rtaudio archive` made."""
+    need("pyarrow", "a dataset", "parquet")
+    from rtaudio.archive.picture import draw_dataset
+    from rtaudio.figures import PICTURE_SUFFIXES
+    from rtaudio.sources.block import SourceError
+
+    for name, value in {**given_settings(args), "top_db": args.top_db}.items():
+        if value is not None:
+            raise UsageError(
+                f"--{name.replace('_', '-')}: a dataset has its settings: leave it out"
+            )
+    out = Path(args.out or f"{folder.resolve().name}.png")
+    if out.suffix not in PICTURE_SUFFIXES:
+        raise UsageError(f"--out {out}: not one of {', '.join(PICTURE_SUFFIXES)}")
+    words = Words(args.quiet)
+    try:
+        for note in draw_dataset(folder, out):
+            words.say(note)
+    except SourceError as error:
+        words.error(str(error))
+        return UNREADABLE
+    except OSError as error:
+        words.error(f"{out}: {error.strerror or error}: choose another place with --out")
+        return UNREADABLE
+    words.say(f"{folder} → {out}")
     return DONE
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
 
 PALETTE_S = 600
-FIRST = datetime(2026, 5, 11)  # noqa: DTZ001 - a clock on a wall has no zone
+FIRST = datetime(2026, 5, 11)
 
 
 def palette(recordings: list[Path], sr: int, random: np.random.Generator) -> Floats:
@@ -65,9 +66,9 @@ def write(
             done += 60
 
 
-def by_day(hour: float) -> float:
+def by_day(hour: int, s: float) -> float:
     """Loud in the morning and the evening, quiet at night."""
-    near = (abs((hour - peak + 12) % 24 - 12) for peak in (5.5, 20))
+    near = (abs((hour + s / 3600 - peak + 12) % 24 - 12) for peak in (5.5, 20))
     return 0.03 + sum(0.8 * float(np.exp(-(distance**2) / 3)) for distance in near)
 
 
@@ -80,7 +81,7 @@ def make(recordings: Path, folder: Path, hours: float = 100) -> None:
     for hour in range(round(0.48 * hours)):
         begin = FIRST + timedelta(hours=hour)
         path = folder / f"site_{begin:%Y%m%d_%H%M%S}.wav"
-        write(path, 3600, 48000, fine, random, lambda s, hour=hour: by_day(hour + s / 3600))
+        write(path, 3600, 48000, fine, random, partial(by_day, hour))
     write(folder / "day.wav", 864 * hours, 22050, coarse, random)
     for quarter in range(round(0.96 * hours)):
         write(folder / f"quarter_{quarter:03}.flac", 900, 22050, coarse, random)

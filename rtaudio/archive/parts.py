@@ -20,10 +20,10 @@ from rtaudio.consumers.writers import metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from datetime import datetime
     from pathlib import Path
 
     from rtaudio.archive.plan import Plan
+    from rtaudio.sources.file import FileSource
 
 GROUP_NUMBERS = 1 << 22  # of a row group, which is held in memory
 GROUP_ROWS = 1 << 16
@@ -64,14 +64,14 @@ class Parts:
     Raises `DatasetError` where they can't be written.
     """
 
-    def __init__(self, plan: Plan, path: str, sr: int, recorded: datetime | None) -> None:
-        """``sr``: of the recording; ``recorded``: its first sample, on the wall's clock."""
-        self._plan, self._path, self._recorded = plan, path, recorded
+    def __init__(self, plan: Plan, path: str, source: FileSource) -> None:
+        self._plan, self._path, self._recorded = plan, path, source.recorded()
+        sr, self._end_s = source.sr, source.duration_s
         about = {"rtaudio": rtaudio.__version__, **plan.about()}
         settings = plan.settings.with_sr(sr)
         about["settings"], self._sr = asdict(settings), settings.sr
         about |= {"source": shown(path), "source_sr": sr}
-        self._schema = schema_of(plan).with_metadata(metadata(about))
+        self._metadata, self._schema = metadata(about), schema_of(plan)
         self._room = max(64, min(GROUP_ROWS, GROUP_NUMBERS // len(self._schema)))
         self._held: Rows | None = None  # arrays of ``room`` rows, filled and emptied over and over
         self._filled = 0
@@ -97,6 +97,8 @@ class Parts:
             arrays = zip(shapes, rows, strict=True)
             self._held = Rows(*(np.empty(shape, array.dtype) for shape, array in arrays))
         hours = (rows.start // HOUR_S).astype(np.int64)
+        if self._end_s and self._end_s % HOUR_S == 0:
+            hours -= rows.start == self._end_s  # a frame in the middle of the very end
         start = 0
         while start < len(hours):
             if hours[start] != self._hour:
@@ -135,7 +137,7 @@ class Parts:
             self._file = pq.ParquetWriter(
                 partial.name,
                 self._schema,
-                compression="zstd",
+                store_schema=False,  # half of a short part
                 use_dictionary=texts,
                 write_statistics=["start", "clock", *texts],
             )
@@ -149,6 +151,7 @@ class Parts:
     def _close(self) -> None:
         file, self._file = self._file, None
         if file is not None:
+            file.add_key_value_metadata(self._metadata)
             file.close()
 
     def _write(self) -> None:

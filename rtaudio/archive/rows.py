@@ -115,13 +115,15 @@ def inside(gap: Gap, begin: float, end: float) -> int:
 class RowMaker:
     """Takes the frames of a span in order; gives rows of the dataset."""
 
-    def __init__(self, plan: Plan, settings: Settings, span: Span, source_sr: int) -> None:
-        """``settings.sr`` is known."""
+    def __init__(
+        self, plan: Plan, settings: Settings, span: Span, source_sr: int, samples: int | None
+    ) -> None:
+        """``settings.sr`` is known; ``samples``: how many the recording claims to have."""
         self._features, self.span = plan.features, span
         self._answers = None if plan.model is None else _Answers(plan.model, settings)
         self._bins = None
         if plan.bin_s is not None:
-            self._bins = _Bins(plan, settings, span, source_sr)
+            self._bins = _Bins(plan, settings, span, source_sr, samples or 0)
 
     def take(self, frames: Frames, gaps: deque[Gap]) -> Iterator[Rows]:
         """The rows that some frames complete; ``gaps``: all so far, at the source's rate."""
@@ -208,14 +210,22 @@ class _Answers:
 
 
 class _Bins:
-    """Rows over equal lengths of time, one after the other, also where nothing was recorded."""
+    """Rows over equal lengths of time, one after the other, also where nothing was recorded.
 
-    def __init__(self, plan: Plan, settings: Settings, span: Span, source_sr: int) -> None:
+    A frame belongs to the bin that its middle lies in; one in the middle of a recording's very
+    end to the last.
+    """
+
+    def __init__(
+        self, plan: Plan, settings: Settings, span: Span, source_sr: int, samples: int
+    ) -> None:
         sr = settings.sr or 1
         self._seconds = plan.bin_s or 1 << 40
         self._middle, self._hop = middle_of_first(settings), settings.hop_length
         self._samples = self._seconds * sr  # of a bin
         self._source_samples, self._source_sr = self._seconds * source_sr, source_sr
+        end, rest = divmod(samples * sr, source_sr)
+        self._end = -1 if rest or end % self._samples else end  # where no bin begins
         self._bin = round(span.begin_s) // self._seconds  # the open one
         self._stop = ENDLESS if span.end_s == math.inf else round(span.end_s) // self._seconds
         self._statistics = Statistics(len(plan.titles()) // len(STATISTICS))
@@ -229,8 +239,8 @@ class _Bins:
         probability: Floats,
         gaps: deque[Gap],
     ) -> Iterator[Rows]:
-        numbers = frames.first + np.arange(len(frames))
-        bins = (numbers * self._hop + self._middle) // self._samples
+        middles = (frames.first + np.arange(len(frames))) * self._hop + self._middle
+        bins = middles // self._samples - (middles == self._end)
         edges = [0, *(np.flatnonzero(np.diff(bins)) + 1).tolist(), len(bins)]
         whole = frames.lost == 0
         for start, stop in pairwise(edges):

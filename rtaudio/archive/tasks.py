@@ -83,8 +83,8 @@ def _do(plan: Plan, task: Task, progress: Progress) -> Done:
     with (RemoteSource if is_remote(path) else FileSource)(path) as source:
         settings = for_rate(plan.settings, source)
         pieces, span = _cut(plan, settings, source, task.piece)
-        maker = RowMaker(plan, settings, span, source.sr)
-        with Parts(plan, path, source.sr, source.recorded()) as parts:
+        maker = RowMaker(plan, settings, span, source.sr, source.samples)
+        with Parts(plan, path, source) as parts:
             done = _analyze(source, _analyzer(settings, source.sr), maker, parts, progress)
             if look(path).identity != task.recording.identity:
                 raise SourceError(f"{path}: changed while it was read: run again once it is whole")

@@ -142,6 +142,11 @@ class FileSource:
                 f"({error.error_string.rstrip('.')}); {self._mend}"
             ) from None
 
+    @property
+    def samples(self) -> int | None:
+        """How many samples its header promises; None where it does not know."""
+        return self._total
+
     def samples_if_exact(self) -> int:
         """How many samples it has, where any piece of them can be had exactly; else 0."""
         if not self._total or (self._file.format, self._file.subtype) not in _CUT:

@@ -97,7 +97,7 @@ def span_of_hour(settings: Settings, model: Model | None, hour: int, last: bool)
     begin_s = float(hour * HOUR_S)
     if last:
         return Span(first, ENDLESS, first_heard, ENDLESS, start, None, begin_s, math.inf)
-    end = (stop_heard - 1) * hop + begin + n_fft
+    end = max((hour + 1) * hour_samples, (stop_heard - 1) * hop + begin + n_fft)
     return Span(first, stop, first_heard, stop_heard, start, end, begin_s, begin_s + HOUR_S)
 
 

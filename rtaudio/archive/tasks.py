@@ -80,7 +80,7 @@ def do(plan: Plan, task: Task, progress: Progress = lambda done_s, total_s: None
 
 def _do(plan: Plan, task: Task, progress: Progress) -> Done:
     path = task.recording.path
-    with (RemoteSource if is_remote(path) else FileSource)(path) as source:
+    with _opened(path) as source:
         settings = for_rate(plan.settings, source)
         pieces, span = _cut(plan, settings, source, task.piece)
         maker = RowMaker(plan, settings, span, source.sr, source.samples)
@@ -94,14 +94,28 @@ def _do(plan: Plan, task: Task, progress: Progress) -> Done:
 
 def _cut(plan: Plan, settings: Settings, source: FileSource, piece: int) -> tuple[int, Span]:
     """Into how many hours a recording is cut, and the span of one of them."""
-    may_be_cut = plan.bin_s != 0 and settings.sr == source.sr
-    samples = source.samples_if_exact() if may_be_cut else 0
-    pieces = max(1, -(-samples // (HOUR_S * source.sr)))
-    if pieces == 1:
+    exact = plan.bin_s != 0 and settings.sr == source.sr and source.exact_pieces
+    samples = (source.samples or 0) if exact else 0
+    pieces = -(-samples // (HOUR_S * source.sr))
+    if pieces < 2 or not _ends_at(samples, source.name):
         return 1, WHOLE
     span = span_of_hour(settings, plan.model, piece, last=piece == pieces - 1)
     source.cut(span.start_sample, span.stop_sample)
     return pieces, span
+
+
+def _ends_at(samples: int, path: str) -> bool:
+    """Whether a recording has as many samples as its header promises."""
+    with _opened(path) as source:
+        source.cut(samples - 1, None)
+        try:
+            return sum(len(block) for block in source) == 1
+        except SourceError:
+            return False
+
+
+def _opened(path: str) -> FileSource:
+    return RemoteSource(path) if is_remote(path) else FileSource(path)
 
 
 def _analyze(

@@ -147,20 +147,13 @@ class FileSource:
         """How many samples its header promises; None where it does not know."""
         return self._total
 
-    def samples_if_exact(self) -> int:
-        """How many samples it has, where any piece of them can be had exactly; else 0."""
-        if not self._total or (self._file.format, self._file.subtype) not in _CUT:
-            return 0
-        try:
-            self._file.seek(self._total - 1)
-            whole = len(self._file.read(1)) == 1
-            self._file.seek(0)
-        except soundfile.LibsndfileError:  # as where a FLAC file ends early
-            return 0
-        return self._total if whole else 0
+    @property
+    def exact_pieces(self) -> bool:
+        """Whether any piece of it is to the bit what it is in the whole."""
+        return (self._file.format, self._file.subtype) in _CUT
 
     def cut(self, start: int, stop: int | None) -> None:
-        """Deliver samples ``start`` to ``stop`` alone, where pieces are exact.
+        """Deliver samples ``start`` to ``stop`` alone, where `exact_pieces` are to be had.
 
         What lies before counts as lost in `Block.lost`, so that each sample keeps its number;
         in `Block.gaps` stands what was truly lost.

@@ -30,7 +30,8 @@ def done(a_plan, path):
     """All tasks of a recording, and the table of their parts."""
     recording = look(str(path))
     outcomes = [do(a_plan, Task(recording))]
-    outcomes += [do(a_plan, Task(recording, i)) for i in range(1, outcomes[0].pieces)]
+    count = outcomes[0].pieces
+    outcomes += [do(a_plan, Task(recording, i, count)) for i in range(1, count)]
     assert not [o for o in outcomes if o.failed or o.fatal], outcomes
     parts = [pq.read_table(a_plan.folder / part) for o in outcomes for part in o.parts]
     return outcomes, pa.concat_tables(parts)

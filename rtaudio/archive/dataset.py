@@ -18,17 +18,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rtaudio
-from rtaudio.archive.parts import NAME, shown
+from rtaudio.archive.parts import NAME, cannot_write, shown
 from rtaudio.archive.plan import DATASET, DatasetError
+from rtaudio.archive.tasks import Task
 from rtaudio.consumers.partial import Partial
 from rtaudio.sources.block import SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rtaudio.archive.find import Recording
+    from rtaudio.archive.find import Found, Recording
     from rtaudio.archive.plan import Plan
-    from rtaudio.archive.tasks import Done, Task
+    from rtaudio.archive.tasks import Done
 
 MANIFEST = "_manifest.jsonl"
 REPORT = "_report.csv"
@@ -80,10 +81,15 @@ class Dataset:
         self.entries: dict[str, Entry] = {}
         self.notes: list[str] = []
         """What a user should be told."""
+        self._manifest: Any = None
         try:
             self._open(plan, force)
         except OSError as error:
+            self._close()
             raise DatasetError(f"{self.folder}: {error.strerror or error}") from None
+        except BaseException:
+            self._close()
+            raise
 
     def _open(self, plan: Plan, force: bool) -> None:
         about = {"rtaudio": rtaudio.__version__, **plan.about()}
@@ -166,15 +172,16 @@ class Dataset:
         for name in there - known:
             (self.folder / name).unlink(missing_ok=True)
 
-    def missing(self, recording: Recording) -> list[int]:
-        """Which pieces of a recording are to be done; of one that is new or changed the first."""
+    def missing(self, recording: Recording) -> list[Task]:
+        """What is to be done of a recording; of one that is new or changed the first piece."""
         entry = self.entries.get(recording.path)
         if entry is None or entry.identity != recording.identity or 0 not in entry.done:
-            return [0]
-        return [piece for piece in range(entry.pieces) if piece not in entry.done]
+            return [Task(recording)]
+        count = entry.pieces
+        return [Task(recording, piece, count) for piece in range(count) if piece not in entry.done]
 
-    def record(self, task: Task, done: Done) -> list[int]:
-        """Note what became of a task; returns the pieces of its recording that it made known.
+    def record(self, task: Task, done: Done) -> list[Task]:
+        """Note what became of a task; returns the tasks that it made known.
 
         Raises `DatasetError` where that can't be written.
         """
@@ -195,21 +202,22 @@ class Dataset:
                     (self.folder / name).unlink(missing_ok=True)
                 entry.stale = set()
         except OSError as error:
-            raise DatasetError(_full(self.folder, error)) from None
+            raise DatasetError(cannot_write(self.folder, error)) from None
         made_known = (entry.identity, entry.pieces) != was and done.failed is None
         return self.missing(recording) if made_known else []
 
-    def report(self, failed: dict[str, str]) -> int:
-        """Write what could not be read, and what was noted; returns how many failed.
+    def report(self, found: Found) -> int:
+        """Write what could not be read, and what was noted; returns how many of ``found`` failed.
 
-        ``failed``: what was not even found.
+        What failed in a former run and is not asked for any more stays, as long as it is there.
         """
+        failed = dict(found.failed)
+        for path, entry in self.entries.items():
+            if entry.failed and (path in found.recordings or os.path.lexists(path)):
+                failed[path] = next(iter(entry.failed.values()))
         text = io.StringIO()
         write = csv.writer(text, lineterminator="\n").writerow
         write(("path", "what", "reason"))
-        for path, entry in self.entries.items():
-            if entry.failed:
-                failed = {**failed, path: next(iter(entry.failed.values()))}
         for path, reason in sorted(failed.items()):
             write((shown(path), "failed", shown(reason)))
         for path, entry in sorted(self.entries.items()):
@@ -218,17 +226,21 @@ class Dataset:
         try:
             _write(self.folder / REPORT, text.getvalue())
         except OSError as error:
-            raise DatasetError(_full(self.folder, error)) from None
-        return len(failed)
+            raise DatasetError(cannot_write(self.folder, error)) from None
+        return sum(path in found.recordings or path in found.failed for path in failed)
 
     def close(self) -> None:
         """Let the next run in; of a dataset that was not even begun, nothing stays."""
-        self._manifest.close()
+        self._close()
         if self._new and not self.entries:
             for name in (DATASET, MANIFEST, REPORT):
                 (self.folder / name).unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # somebody put something there
                 self.folder.rmdir()
+
+    def _close(self) -> None:
+        if self._manifest is not None:
+            self._manifest.close()
 
 
 def open_dataset(path: str | os.PathLike[str]) -> Any:
@@ -280,10 +292,6 @@ def _write(path: Path, text: str) -> None:
         partial.commit()
     finally:
         partial.discard()
-
-
-def _full(folder: Path, error: OSError) -> str:
-    return f"{folder}: {error.strerror or error}: make room, and run it again; what is done is kept"
 
 
 def _plain(about: dict[str, Any]) -> dict[str, Any]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
+import re
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -90,13 +93,17 @@ def look(path: str) -> Recording:
     except OSError as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
         raise SourceError(f"{path}: {reason}: check the name") from None
-    identity = f"{stat.st_size}.{stat.st_mtime_ns}"
-    try:
+    identity = f"size={stat.st_size} time={stat.st_mtime_ns}"
+    with contextlib.suppress(OSError):  # there is none
         gaps = gaps_path(path).stat()
-        identity += f".{gaps.st_size}.{gaps.st_mtime_ns}"
-    except (OSError, ValueError):  # there is none
-        pass
+        identity += f" gaps={gaps.st_size}.{gaps.st_mtime_ns}"
     return Recording(path, identity, stat.st_size)
+
+
+def changed(before: str, now: str) -> bool:
+    """Whether two identities are of different files: lists may tell less than a single look."""
+    one, other = (dict(part.split("=", 1) for part in x.split()) for x in (before, now))
+    return any(other.get(name, value) != value for name, value in one.items())
 
 
 def is_remote(path: str) -> bool:
@@ -106,7 +113,11 @@ def is_remote(path: str) -> bool:
 
 def _identity(info: dict[str, Any]) -> str:
     names = ("size", "mtime", "LastModified", "last_modified", "updated", "ETag", "etag", "created")
-    return ".".join(str(info[name]) for name in names if info.get(name) is not None)
+    known = {name: info[name] for name in names if info.get(name)}
+    for name, value in known.items():
+        if isinstance(value, datetime):  # some storages tell it in two ways
+            known[name] = value.timestamp()
+    return re.sub(r"\s(?!\w+=)", "_", " ".join(f"{name}={known[name]}" for name in known))
 
 
 def _find(name: str, found: Found) -> None:
@@ -177,7 +188,8 @@ def _find_remote(url: str, found: Found) -> None:
     with told(url):
         for name, info in _infos(fs, path):
             if name == path or _is_recording(name, found):
-                found.add_remote(fs.unstrip_protocol(name), info)
+                known = info if info.get("size") is not None else fs.info(name)
+                found.add_remote(fs.unstrip_protocol(name), known)
 
 
 def _infos(fs: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -188,11 +188,12 @@ class Parts:
         try:
             yield
         except OSError as error:
-            raise DatasetError(_why(self._plan.folder, error)) from None
+            raise DatasetError(cannot_write(self._plan.folder, error)) from None
 
 
-def _why(folder: Path, error: OSError) -> str:
-    reason = error.strerror or str(error)
+def cannot_write(folder: Path, error: OSError) -> str:
+    """What to say of it."""
+    reason = os.strerror(error.errno) if error.errno else str(error)
     if error.errno == errno.ENOENT and not folder.is_dir():
         reason = "is not there any more"
     return f"{folder}: {reason}: make room there, and run it again; what is done is kept"

@@ -42,7 +42,7 @@ class Run:
         for recording in sorted(found.recordings.values(), key=lambda r: (-r.size, r.path)):
             missing = dataset.missing(recording)
             self.done_before += not missing
-            self.todo += [Task(recording, piece) for piece in missing]
+            self.todo += missing
         self._bytes = float(sum(self._size(task) for task in self.todo))
         self._bytes_done = 0.0
 
@@ -104,7 +104,7 @@ class Run:
     def _note(self, task: Task, done: Done) -> None:
         whole = self._size(task)
         more = self._dataset.record(task, done)
-        self.todo.extendleft(Task(task.recording, piece) for piece in reversed(more))
+        self.todo.extendleft(reversed(more))
         self._bytes_done += whole if task.piece or not more else whole / (len(more) + 1)
         entry = self._dataset.entries[task.recording.path]
         if done.failed is not None:

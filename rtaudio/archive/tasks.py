@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import rtaudio
 from rtaudio.analysis.analyzer import Analyzer
-from rtaudio.archive.find import Recording, is_remote, look
+from rtaudio.archive.find import Recording, changed, is_remote, look
 from rtaudio.archive.parts import Parts
 from rtaudio.archive.plan import DATASET, HOUR_S, DatasetError, Plan
 from rtaudio.archive.rows import WHOLE, RowMaker, inside, span_of_hour
@@ -25,9 +25,11 @@ from rtaudio.sources.remote import RemoteSource
 
 if TYPE_CHECKING:
     from rtaudio.analysis.settings import Settings
-    from rtaudio.archive.rows import Span
     from rtaudio.processes import Progress
     from rtaudio.sources.block import Gap
+
+
+LEAST_BYTES = 1 << 20  # of what is worth to be cut
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Task:
 
     recording: Recording
     piece: int = 0
+    pieces: int = 1
+    """How many there are; piece 0 finds out."""
 
 
 @dataclass
@@ -80,38 +84,38 @@ def do(plan: Plan, task: Task, progress: Progress = lambda done_s, total_s: None
 
 def _do(plan: Plan, task: Task, progress: Progress) -> Done:
     path = task.recording.path
+    before = look(path).identity
+    pieces = task.pieces if task.piece else _pieces(plan, task.recording)
     with _opened(path) as source:
-        settings = for_rate(plan.settings, source)
-        pieces, span = _cut(plan, settings, source, task.piece)
+        settings, span = for_rate(plan.settings, source), WHOLE
+        if pieces > 1:
+            last = task.piece == pieces - 1
+            span = span_of_hour(settings, plan.model, task.piece, last)
+            source.cut(span.start_sample, span.stop_sample)
         maker = RowMaker(plan, settings, span, source.sr, source.samples)
         with Parts(plan, path, source) as parts:
             done = _analyze(source, _analyzer(settings, source.sr), maker, parts, progress)
-            if look(path).identity != task.recording.identity:
+            after = look(path).identity
+            if changed(before, after) or changed(task.recording.identity, after):
                 raise SourceError(f"{path}: changed while it was read: run again once it is whole")
             done.pieces, done.parts = pieces, parts.commit()
     return done
 
 
-def _cut(plan: Plan, settings: Settings, source: FileSource, piece: int) -> tuple[int, Span]:
-    """Into how many hours a recording is cut, and the span of one of them."""
-    exact = plan.bin_s != 0 and settings.sr == source.sr and source.exact_pieces
-    samples = (source.samples or 0) if exact else 0
-    pieces = -(-samples // (HOUR_S * source.sr))
-    if pieces < 2 or not _ends_at(samples, source.name):
-        return 1, WHOLE
-    span = span_of_hour(settings, plan.model, piece, last=piece == pieces - 1)
-    source.cut(span.start_sample, span.stop_sample)
-    return pieces, span
-
-
-def _ends_at(samples: int, path: str) -> bool:
-    """Whether a recording has as many samples as its header promises."""
-    with _opened(path) as source:
-        source.cut(samples - 1, None)
-        try:
-            return sum(len(block) for block in source) == 1
+def _pieces(plan: Plan, recording: Recording) -> int:
+    """Into how many hours a recording is cut; 1: it is too short, or not to be cut."""
+    if 0 < recording.size < LEAST_BYTES:
+        return 1
+    with _opened(recording.path) as source:
+        settings = for_rate(plan.settings, source)
+        hours = -(-(source.samples or 0) // (HOUR_S * source.sr))
+        if hours < 2 or plan.bin_s == 0 or settings.sr != source.sr or not source.exact_pieces:
+            return 1
+        source.cut((source.samples or 0) - 1, None)
+        try:  # whether there are as many samples as the header promises
+            return hours if sum(len(block) for block in source) == 1 else 1
         except SourceError:
-            return False
+            return 1
 
 
 def _opened(path: str) -> FileSource:

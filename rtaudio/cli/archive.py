@@ -136,7 +136,7 @@ def _archive(args: argparse.Namespace, plan: Plan, words: Words) -> int:
                     for ended in run.share(engine):
                         teller.tell(ended)
             finally:
-                failed = dataset.report(found.failed)
+                failed = dataset.report(found)
                 if dataset.entries or found.failed:
                     teller.end(args.out, failed)
     except (SourceError, DatasetError, ClusterError) as error:

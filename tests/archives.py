@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import soundfile
+from distributed import Client
 
 import rtaudio
 from rtaudio.archive.find import look
@@ -59,7 +60,7 @@ def recordings(folder, count=6, sr=8000):
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(count):
         path = folder / f"a {number}.wav"
-        soundfile.write(path, noise(4 - 0.5 * number, sr, number), sr)
+        soundfile.write(path, noise(max(0.5, 4 - 0.5 * number), sr, number), sr)
     return folder
 
 
@@ -71,19 +72,18 @@ def parts_of(folder):
 class Cluster:
     """A Dask scheduler and workers on this machine, in processes of their own."""
 
-    def __init__(self, folder, port):
+    def __init__(self, folder, port, **env):
         self.folder, self.address = folder, f"tcp://127.0.0.1:{port}"
-        self.port = port
+        self.port, self.env = port, {**os.environ, **env}
         self.scheduler = None
         self.workers = []
 
     def _start(self, *words):
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        env = {**os.environ, "DASK_DISTRIBUTED__WORKER__DAEMON": "False"}
         return subprocess.Popen(
             [BIN / "dask", *words, "--host", "127.0.0.1", "--no-dashboard"],
             cwd=self.folder,
-            env=env,
+            env=self.env,
             **quiet,
         )
 
@@ -103,6 +103,18 @@ class Cluster:
                 str(self.folder),
             )
         )
+
+    def wait_for_workers(self):
+        with Client(self.address, set_as_default=False) as client:
+            client.wait_for_workers(len(self.workers), timeout=60)
+
+    def restart(self):
+        """Another scheduler; the workers of the one that is killed end themselves."""
+        self.scheduler.kill()
+        self.scheduler.wait()
+        self.start_scheduler()
+        for _ in range(2):
+            self.start_worker()
 
     def __enter__(self):
         self.start_scheduler()

@@ -35,8 +35,6 @@ def on_cluster(plan: Plan, address: str, say: Callable[[str], None]) -> Engine:
     A worker that dies is Dask's matter: it tries a task on four of them. Where the scheduler is
     gone, it is waited for, and what it had is given to it again. Raises `ClusterError`.
     """
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # it is told here, in one line
-
     def engine(todo: deque[Task]) -> Iterator[tuple[Task, Done | Killed] | None]:
         within_s = CONNECT_S
         while todo:
@@ -58,6 +56,9 @@ def _connect(address: str, within_s: float) -> Generator[None, None, Any]:
     from distributed import Client
     from distributed.comm.addressing import get_address_host_port
 
+    for name in logging.root.manager.loggerDict:  # it is told here, in one line
+        if name.startswith(("distributed", "tornado")):
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     make: Any = Client  # which has no types
     try:
         get_address_host_port(address)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
-import re
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
@@ -117,7 +116,7 @@ def _identity(info: dict[str, Any]) -> str:
     for name, value in known.items():
         if isinstance(value, datetime):  # some storages tell it in two ways
             known[name] = value.timestamp()
-    return re.sub(r"\s(?!\w+=)", "_", " ".join(f"{name}={known[name]}" for name in known))
+    return " ".join(f"{name}={''.join(str(value).split())}" for name, value in known.items())
 
 
 def _find(name: str, found: Found) -> None:

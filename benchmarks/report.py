@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 PACKAGES = (
     *("numpy", "scipy", "numba", "rocket-fft", "soxr", "soundfile", "librosa"),
     *("sounddevice", "kaldi-native-fbank", "essentia", "torch", "rtmixer"),
-    *("vispy", "glfw", "scikit-learn", "skl2onnx", "onnxruntime"),
+    *("vispy", "glfw", "scikit-learn", "skl2onnx", "onnxruntime", "pyarrow", "distributed"),
 )
 
 

@@ -93,6 +93,7 @@ def checks() -> Iterator[Check]:
         yield Check("opengl", False, "window", "OpenGL can't be tried without fonts", None)
     yield parquet()
     yield models()
+    yield clusters()
 
 
 def portaudio() -> tuple[Check, list[str]]:
@@ -238,6 +239,16 @@ def models() -> Check:
     except metadata.PackageNotFoundError as error:
         found = f"no {error.name}, which train and --model alone need"
         return Check("models", False, None, found, "pip install 'rtaudio[train]'")
+
+
+def clusters() -> Check:
+    """Whether archives can be read from a URL, and shared out on a Dask cluster."""
+    try:
+        versions = [f"{name} {metadata.version(name)}" for name in ("distributed", "fsspec")]
+        return Check("clusters", True, None, ", ".join(versions), None)
+    except metadata.PackageNotFoundError as error:
+        found = f"no {error.name}, which archive's --cluster and URLs alone need"
+        return Check("clusters", False, None, found, "pip install 'rtaudio[cluster]'")
 
 
 def _ask(code: str, *arguments: str, python: str = sys.executable, **environment: str) -> Any:

@@ -46,7 +46,9 @@ def ask(env):
         check = doctor.Check(**json.loads(line))
         found[check.check] = check
         assert check.ok or check.mend or check.check in ("inputs", "opengl")
-    assert list(found) == "python portaudio server inputs fonts opengl parquet models".split()
+    assert (
+        list(found) == "python portaudio server inputs fonts opengl parquet models clusters".split()
+    )
     broken = {check.needed for check in found.values() if not check.ok} - {None}
     assert done.returncode == bool(broken)
     return found
@@ -293,6 +295,7 @@ def test_a_python_without_packages_is_told_of_each(tmp_path):
         "opengl": None,
         "parquet": "pip install 'rtaudio[parquet]'",
         "models": "pip install 'rtaudio[train]'",
+        "clusters": "pip install 'rtaudio[cluster]'",
     }
     assert found["parquet"].needed is None
 

@@ -55,7 +55,7 @@ ROOMS = {
         "rtaudio.processes",
     },
     "rtaudio.archive": {
-        *("numpy", "pyarrow", "fsspec", "distributed", "matplotlib", "rtaudio"),
+        *("numpy", "scipy", "pyarrow", "distributed", "matplotlib", "rtaudio"),
         *("rtaudio.analysis", "rtaudio.sources", "rtaudio.consumers", "rtaudio.recordings"),
         *("rtaudio.processes", "rtaudio.figures"),
     },

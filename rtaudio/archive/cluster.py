@@ -35,6 +35,7 @@ def on_cluster(plan: Plan, address: str, say: Callable[[str], None]) -> Engine:
     A worker that dies is Dask's matter: it tries a task on four of them. Where the scheduler is
     gone, it is waited for, and what it had is given to it again. Raises `ClusterError`.
     """
+
     def engine(todo: deque[Task]) -> Iterator[tuple[Task, Done | Killed] | None]:
         within_s = CONNECT_S
         while todo:

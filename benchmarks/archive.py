@@ -95,7 +95,7 @@ def cores(archive: Path, folder: Path) -> list[dict[str, Any]]:
 
 def whole(archive: Path, folder: Path) -> list[dict[str, Any]]:
     """All of the archive, and its longest recording alone, by two processes."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for what, place in (("all of it", archive), ("a day in one WAV", archive / "day.wav")):
         out = folder / f"whole{len(rows)}"
         end, spent, peaks = run(place, "-o", out, "-j", 2)
@@ -116,7 +116,7 @@ def whole(archive: Path, folder: Path) -> list[dict[str, Any]]:
 
 
 def overhead(short: Path, folder: Path, count: int) -> list[dict[str, Any]]:
-    """Many recordings of one second, each by `rtaudio.analyze` in one process, and as an archive."""
+    """Many recordings of one second: each by `rtaudio.analyze`, and as an archive."""
     y, sr = soundfile.read(short, dtype="float32", always_2d=True)
     many = folder / "many"
     many.mkdir()
@@ -174,7 +174,7 @@ def manifest(folder: Path) -> list[dict[str, Any]]:
 
 def cluster(folder: Path) -> list[dict[str, Any]]:
     """Tasks a second that a scheduler shares out: doing nothing, and recordings of one second."""
-    from distributed import Client, as_completed
+    from distributed import Client
 
     cluster = from_tests("archives").Cluster(folder, 8798)
     rows = []
@@ -184,8 +184,7 @@ def cluster(folder: Path) -> list[dict[str, Any]]:
         with make(cluster.address, set_as_default=False) as client:
             begun = time.perf_counter()
             futures = [client.submit(abs, number, pure=False) for number in range(3000)]
-            for _ in as_completed(futures):
-                pass
+            client.gather(futures)
             took = time.perf_counter() - begun
             rows.append({"tasks": "nothing at all", "n": 3000, "tasks/s": 3000 / took})
         end, _, _ = run(folder / "many", "-o", folder / "clustered", "--cluster", cluster.address)

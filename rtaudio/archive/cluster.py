@@ -8,6 +8,7 @@ import platform
 import queue
 import time
 import warnings
+from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any
 
 from rtaudio.archive.tasks import Done, Task, do
@@ -123,19 +124,25 @@ class _Share:
 
     def out(self) -> Iterator[tuple[Task, Done | Killed] | None]:
         """Yield what comes of the tasks, until all are done or the scheduler is gone."""
-        while self._todo or self._pending:
-            if not self._look():
-                return
-            self._submit()
+        while (self._todo or self._pending) and self._client.status == "running":
             try:
-                future = self._ended.get(timeout=0.1)
-            except queue.Empty:
-                yield None
-                continue
-            if future.status == "cancelled":  # its scheduler is gone
+                ended = self._next()
+            except (OSError, CancelledError):  # so all calls fail without a scheduler
                 return
-            _, task = self._pending.pop(future.key)
-            yield task, self._result(future)
+            yield ended
+
+    def _next(self) -> tuple[Task, Done | Killed] | None:
+        """What came of a task, or None where nothing came in time."""
+        if time.monotonic() - self._looked >= 1:
+            self._look()
+        self._submit()
+        try:
+            future = self._ended.get(timeout=0.1)
+        except queue.Empty:
+            return None
+        result = self._result(future)
+        _, task = self._pending.pop(future.key)
+        return task, result
 
     def take_back(self) -> None:
         """Put what is not done back, in its order."""
@@ -144,20 +151,13 @@ class _Share:
             self._todo.appendleft(task)
         self._pending.clear()
 
-    def _look(self) -> bool:
-        """Count the workers, once a second; False where the scheduler is gone."""
-        if self._client.status != "running":
-            return False
-        if time.monotonic() - self._looked >= 1:
-            first, self._looked = self._looked < 0, time.monotonic()
-            try:
-                threads = sum(self._client.nthreads().values())
-            except (OSError, RuntimeError):
-                return False
-            if not threads and (first or self._room):
-                self._say("the scheduler has no workers; waiting for some (dask worker ADDRESS) …")
-            self._room = AHEAD * threads
-        return True
+    def _look(self) -> None:
+        """Count the workers."""
+        first, self._looked = self._looked < 0, time.monotonic()
+        threads = sum(self._client.nthreads().values())
+        if not threads and (first or self._room):
+            self._say("the scheduler has no workers; waiting for some (dask worker ADDRESS) …")
+        self._room = AHEAD * threads
 
     def _submit(self) -> None:
         while self._todo and len(self._pending) < self._room:
@@ -167,15 +167,16 @@ class _Share:
             future.add_done_callback(self._ended.put)
 
     def _result(self, future: Any) -> Done | Killed:
+        """What a task came to, fetched from its worker; raises what `out` knows, `ClusterError`."""
         from distributed.scheduler import KilledWorker
 
-        if future.status != "error":
-            done: Done = future.result()
-            own = Done().rtaudio
-            if done.rtaudio != own:
-                raise ClusterError(f"a worker has rtaudio {done.rtaudio}, here it is {own}")
-            return done
-        error = future.exception()
-        if isinstance(error, KilledWorker):
-            return Killed("on four workers")
-        raise ClusterError(f"a worker fails: {type(error).__name__}: {error}") from error
+        if future.status == "error":
+            error = future.exception()
+            if isinstance(error, KilledWorker):
+                return Killed("on four workers")
+            raise ClusterError(f"a worker fails: {type(error).__name__}: {error}") from error
+        done: Done = future.result()
+        own = Done().rtaudio
+        if done.rtaudio != own:
+            raise ClusterError(f"a worker has rtaudio {done.rtaudio}, here it is {own}")
+        return done

@@ -6,6 +6,7 @@ that its frames need, and its rows keep the numbers that they have in the whole.
 
 from __future__ import annotations
 
+import math
 import platform
 import threading
 from collections import deque
@@ -137,7 +138,8 @@ def _analyze(
         for some in analyzer.feed(block.samples, lost=block.lost):
             frames += len(some)
             parts.take_all(maker.take(some, gaps))
-        progress((samples - begin) / sr, source.duration_s)
+        whole_s = min(source.duration_s or math.inf, span.end_s) - span.begin_s
+        progress((samples - begin) / sr, whole_s if whole_s < math.inf else None)
     for some in analyzer.flush():
         frames += len(some)
         parts.take_all(maker.take(some, gaps))

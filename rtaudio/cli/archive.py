@@ -149,7 +149,7 @@ def _notes(found: Found) -> Iterator[str]:
         yield f"{found.twice} of the names came more than once, and are taken once"
     if found.others:
         kinds = ", ".join(f"{count} {kind}" for kind, count in found.others.most_common(5))
-        yield f"left aside, since their names are no recordings': {kinds}"
+        yield f"left aside, by their names no recordings: {kinds}"
 
 
 def _engine(args: argparse.Namespace, plan: Plan, found: Found, run: Run, words: Words) -> Engine:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from rtaudio.analysis.analyzer import load_kernels
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
     from multiprocessing.sharedctypes import SynchronizedArray
 
     Progress = Callable[[float, float | None], None]
@@ -34,7 +34,7 @@ def in_processes(
     work: Callable[[Task, Progress], Result],
     processes: int,
     report: Callable[[Task, float, float | None], None] = lambda task, done_s, total_s: None,
-) -> Iterator[tuple[Task, Result | Killed] | None]:
+) -> Generator[tuple[Task, Result | Killed] | None]:
     """Do what is in ``todo``, also what is put there meanwhile; yield what comes of each task.
 
     None is yielded about ten times a second, after ``report`` was called for each task at work
@@ -51,6 +51,7 @@ def in_processes(
         with _Pool(work, processes) as pool:
             for task, result in pool.drain(todo, suspects, report):
                 if not isinstance(result, BrokenProcessPool):
+                    tries.pop(id(task), None)
                     yield None if task is None else (task, result)
                     continue
                 tries[id(task)] = tries.get(id(task), 0) + pool.alone

@@ -1,6 +1,7 @@
 """What a task makes of a recording: the same numbers whole, cut, and by plain numpy."""
 
 import math
+import tracemalloc
 from datetime import datetime
 
 import numpy as np
@@ -186,6 +187,7 @@ def test_gaps_of_takes_are_carried(tmp_path, per):
         np.testing.assert_array_equal(cut["lost"], features.lost)
         return
     seconds = {"second": 1, "minute": 60, "file": 1e9}[per]
+    assert cut["rms_mean"].null_count == sum(n == 0 for n in cut["frames"].to_pylist())
     assert sum(cut["lost_s"].to_pylist()) == pytest.approx(lost / sr, abs=1e-9)
     assert len(cut) == math.ceil(2.6 * 3600 / seconds)  # where all is lost, too
     bins = features.time // seconds
@@ -193,11 +195,7 @@ def test_gaps_of_takes_are_carried(tmp_path, per):
         whole_frames = features.rms[(bins == row) & (features.lost == 0)]
         assert cut["frames"][row].as_py() == len(whole_frames)
         mean = cut["rms_mean"][row].as_py()
-        assert (
-            math.isnan(mean)
-            if not len(whole_frames)
-            else mean == pytest.approx(whole_frames.mean())
-        )
+        assert mean is None if not len(whole_frames) else mean == pytest.approx(whole_frames.mean())
 
 
 def test_a_resampled_take_tells_its_losses_in_its_own_seconds(tmp_path):
@@ -205,7 +203,7 @@ def test_a_resampled_take_tells_its_losses_in_its_own_seconds(tmp_path):
     _, table = done(plan(tmp_path / "out", rtaudio.Settings(sr=6000)), tmp_path / "take.wav")
     assert table["lost_s"].to_pylist() == [0, 1, 0.5, 0, 0]
     assert table["sr"].to_pylist() == [6000] * 5
-    assert math.isnan(table["rms_mean"][1].as_py())
+    assert table["rms_mean"][1].as_py() is None  # a NaN would be that of every mean with it
 
 
 # --- a model ----------------------------------------------------------------------------------
@@ -293,6 +291,51 @@ def test_a_frame_in_the_middle_of_the_very_end_makes_no_row_of_its_own(tmp_path,
     _, table = done(plan(tmp_path / "out"), tmp_path / "a.wav")
     assert len(table) == math.ceil(seconds)
     assert sum(table["frames"].to_pylist()) == 1 + int(seconds * 16000) // 512
+
+
+def test_a_frame_at_the_very_end_where_the_rate_is_another_one(tmp_path):
+    soundfile.write(tmp_path / "a.wav", noise(2 - 1 / 44100, 44100), 44100)
+    settings = rtaudio.Settings(sr=22050, hop_length=441, n_fft=1024)
+    _, table = done(plan(tmp_path / "out", settings), tmp_path / "a.wav")
+    assert table["frames"].to_pylist() == [50, 51]
+
+
+@pytest.mark.parametrize(
+    ("samples", "gap", "options"),
+    [
+        (4 * 3600_000, (3500_000, 3800_000), {"n_fft": 1024, "hop_length": 1024}),
+        (4 * 3600_000, (3500_000, 3800_000), {"n_fft": 256, "hop_length": 128, "center": False}),
+        (2 * 3600_000 + 2, None, {"n_fft": 1024, "hop_length": 1024}),
+        (2 * 3600_000 + 2, None, {"n_fft": 1024, "hop_length": 512, "center": False}),
+        (2 * 3600_000 + 700, (7200_000, 700), {"n_fft": 64, "hop_length": 99}),
+    ],
+)
+def test_hours_with_hardly_a_frame_are_as_uncut(tmp_path, samples, gap, options):
+    """A gap across an edge, a whole hour lost, a tail of less than a frame."""
+    sounds = noise(samples / 1000, 1000)
+    for suffix in ("wav", "au"):
+        with_gaps(tmp_path / f"a.{suffix}", sounds, 1000, [gap] if gap else [])
+    a_plan = plan(tmp_path / "out", rtaudio.Settings(**options), ("rms",), per="second")
+    outcomes, cut = done(a_plan, tmp_path / "a.wav")
+    assert len(outcomes) > 2
+    _, whole = done(a_plan, tmp_path / "a.au")
+    assert_same(cut, whole)
+    assert sum(cut["lost_s"].to_pylist()) == pytest.approx((gap or (0, 0))[1] / 1000)
+
+
+def test_statistics_of_very_many_columns_take_little_memory(tmp_path):
+    statistics = Statistics(5000)
+    rows = np.random.default_rng(0).standard_normal((2000, 5000)).astype(np.float32)
+    tracemalloc.start()
+    before = Statistics(5000)
+    for _ in range(20):
+        before.add(rows)
+    before.take()
+    assert tracemalloc.get_traced_memory()[1] < 250e6
+    tracemalloc.stop()
+    statistics.add(rows[:800])
+    _, got = statistics.take()
+    np.testing.assert_allclose(got[3], np.median(rows[:800], axis=0), rtol=1e-5, atol=1e-6)
 
 
 def test_an_hour_is_one_part(tmp_path):

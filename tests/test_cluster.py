@@ -63,7 +63,7 @@ def one_round(sounds, cluster, out):
     assert "the scheduler is gone; waiting for it to come back" in said
     assert "Traceback" not in said
     assert "61 recordings" in said
-    assert said.splitlines()[-1].startswith("rtaudio: 1 recordings can't be read")
+    assert said.splitlines()[-1].startswith("rtaudio: 1 recording can't be read")
     assert parts_of(out) == parts_of(sounds / "one")
 
 

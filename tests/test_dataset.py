@@ -4,6 +4,7 @@ import contextlib
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -19,15 +20,16 @@ import pandas as pd
 import polars as pl
 import pytest
 import soundfile
-from archives import assert_same, noise, parts_of, recordings, wait_for
+from archives import assert_same, endless, noise, parts_of, recordings, wait_for
 from command import COMMAND, no_file_above
 
 import rtaudio
 from rtaudio.archive import dataset as dataset_module
 from rtaudio.archive.dataset import DATASET, MANIFEST, REPORT
-from rtaudio.archive.find import find
+from rtaudio.archive.find import find, look
 from rtaudio.archive.plan import Plan
 from rtaudio.archive.rows import RowMaker
+from rtaudio.archive.tasks import Task
 from rtaudio.cli import main
 from rtaudio.sources.remote import RemoteSource
 
@@ -91,9 +93,9 @@ def test_rates_are_told_where_they_differ(there, capsys):
 
 
 def test_no_dataset_is_said(there):
-    with pytest.raises(rtaudio.SourceError, match="in: is no dataset of rtaudio's"):
+    with pytest.raises(rtaudio.SourceError, match="in: is a folder, and no dataset"):
         rtaudio.open_dataset("in")
-    with pytest.raises(rtaudio.SourceError, match="none: is no dataset"):
+    with pytest.raises(rtaudio.SourceError, match="none: is a folder, and no dataset"):
         rtaudio.open_dataset("none")
 
 
@@ -104,7 +106,7 @@ def test_what_is_done_is_not_done_again(there, capsys):
     assert archive("in", "-o", "out") == 0
     before = {path: path.stat().st_mtime_ns for path in there.glob("out/*.parquet")}
     assert archive("in", "-o", "out") == 0
-    assert "0 recordings, 0.00 h; 6 were done before" in capsys.readouterr().err
+    assert "0 recordings, 0.0 s; 6 were done before" in capsys.readouterr().err
     assert before == {path: path.stat().st_mtime_ns for path in there.glob("out/*.parquet")}
 
 
@@ -167,6 +169,43 @@ def test_a_folder_that_holds_something_else_is_refused(there, capsys):
     assert len(list(there.glob("in/*"))) == 6
 
 
+def test_a_part_that_was_damaged_is_made_again(there, capsys):
+    assert archive("in", "-o", "out") == 0
+    whole = parts_of("out")
+    os.truncate(next(there.glob("out/a_2*.parquet")), 1000)
+    assert main(["plot", "out", "-o", "x.png"]) == 3
+    assert "out: a part is damaged" in capsys.readouterr().err
+    assert archive("in", "-o", "out") == 0
+    assert "1 recording," in capsys.readouterr().err
+    assert parts_of("out") == whole
+
+
+def test_force_begins_anew(there, capsys):
+    assert archive("in", "-o", "out") == 0
+    (there / "in/a 0.wav").unlink()
+    assert archive("in", "-o", "out") == 0
+    assert "1 recording of former runs is not among these" in capsys.readouterr().err
+    assert len(parts_of("out")) == 6
+    assert archive("in", "-o", "out", "--force") == 0
+    assert len(parts_of("out")) == 5
+    (there / "out" / DATASET).write_text("{")
+    assert archive("in", "-o", "out") == 3
+    assert "a damaged _dataset.json" in capsys.readouterr().err
+    assert archive("in", "-o", "out", "--force") == 0
+
+
+def test_a_recording_that_is_whole_again_failed_no_more(there):
+    assert archive("in", "-o", "out") == 0
+    path = there / "in/a 1.wav"
+    data, times = path.read_bytes(), path.stat()
+    path.write_bytes(b"no recording")
+    assert archive("in", "-o", "out") == 3
+    path.write_bytes(data)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert archive("in", "-o", "out") == 0
+    assert report() == []
+
+
 def test_a_torn_manifest_goes_on_at_its_last_whole_line(there, capsys):
     assert archive("in", "-o", "out") == 0
     manifest = there / "out" / MANIFEST
@@ -177,7 +216,7 @@ def test_a_torn_manifest_goes_on_at_its_last_whole_line(there, capsys):
         (there / "out/.0123456789abcdef.part").write_text("half")
         capsys.readouterr()
         assert archive("in", "-o", "out") == 0
-        assert "1 recordings" in capsys.readouterr().err
+        assert "1 recording," in capsys.readouterr().err
         assert parts_of("out") == whole
         assert not list(there.glob("out/.*"))
     manifest.write_bytes(b"[1]\n" + b"".join(lines))
@@ -196,8 +235,8 @@ def test_two_runs_do_not_write_at_once(there, capsys):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_run_that_is_ended_goes_on(there, number):
-    """A pipe that nobody writes to is at work when the signal comes."""
-    os.mkfifo("in/slow.wav")
+    """A recording that takes its time is at work when the signal comes."""
+    endless(there / "in/slow.au")
     call = [*COMMAND, "archive", "in", "-o", "out", "-j", "2"]
     with subprocess.Popen(call, stderr=subprocess.PIPE, text=True) as running:
         try:
@@ -211,9 +250,9 @@ def test_a_run_that_is_ended_goes_on(there, number):
     if number == signal.SIGINT:
         assert status == 130
         assert "6 recordings" in said
-        assert "1 are left: the same command goes on" in said
+        assert "1 recording is left: the same command goes on" in said
     assert not list(there.glob("out/.*"))
-    (there / "in/slow.wav").unlink()
+    (there / "in/slow.au").unlink()
     assert archive("in", "-o", "out") == 0
     assert archive("in", "-o", "fresh") == 0
     assert parts_of("out") == parts_of("fresh")
@@ -303,6 +342,19 @@ def test_a_full_disk_stops_the_run_and_keeps_what_is_done(there, capsys):
     assert len(parts_of("out")) == 6
 
 
+def test_a_pipe_and_what_is_no_recording_are_told(there, capsys):
+    os.mkfifo("in/pipe.wav")
+    (there / "in/take.gaps.csv").write_text("first_sample,length,cause,uncertainty\n")
+    (there / "film.m4a").write_bytes(bytes(range(256)) * 100)
+    assert archive("in/pipe.wav", "in/take.gaps.csv", "film.m4a", "in/a 1.wav", "-o", "out") == 3
+    err = capsys.readouterr().err
+    assert "pipe.wav: is no file" in err
+    assert "1 .m4a" in err
+    assert [(Path(path).name, reason[-10:]) for path, _, reason in report()] == [
+        ("pipe.wav", "is no file")
+    ]
+
+
 # --- what is found ----------------------------------------------------------------------------
 
 
@@ -379,9 +431,9 @@ def test_a_list_on_standard_input(there):
         ("archive memory://none.wav -o out", 3, "memory://none.wav: no such file"),
         ("archive nope://x -o out", 3, "nope://x: Protocol not known: nope"),
         ("archive in -o out --cluster nowhere", 3, "'nowhere' is no address: tcp://"),
-        ("archive in -o in/a\\x200.wav", 3, "File exists"),
+        ("archive in -o in/a\\x200.wav", 3, "is a file: name a folder"),
         ("plot out -o x.png", 3, "out: no such file"),
-        ("plot in -o x.png", 3, "in: is no dataset of rtaudio's"),
+        ("plot in -o x.png", 3, "in: is a folder, and no dataset: make one with rtaudio archive"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_line(there, capsys, words, status, said):
@@ -408,11 +460,13 @@ def test_json_tells_what_is_done(there, capsys):
     assert end["hours"] == pytest.approx(sum(4 - 0.5 * i for i in range(6)) / 3600)
 
 
-def test_a_reader_that_has_seen_enough_ends_the_run(there):
+def test_a_reader_that_has_seen_enough_stops_nothing(there):
     call = f"{' '.join(COMMAND)} archive in -o out -j 1 --json | head -n 1"
     done = subprocess.run(["bash", "-o", "pipefail", "-c", call], capture_output=True, text=True)
     assert json.loads(done.stdout)["event"] == "done"
-    assert "Traceback" not in done.stderr
+    assert done.returncode == 0
+    assert "out: 6 recordings" in done.stderr
+    assert len(parts_of("out")) == 6
 
 
 # --- at a URL ---------------------------------------------------------------------------------
@@ -488,6 +542,35 @@ def test_recordings_on_a_web_server(server, there):
     )
 
 
+def test_a_long_take_on_a_web_server_without_ranges(server, there):
+    samples = noise(1.1 * 3600, 4000)
+    samples[4000:8000] = 0
+    soundfile.write("in/a 0.wav", samples, 4000)
+    gaps = "first_sample,length,cause,uncertainty\n4000,4000,host,0\n"
+    (there / "in/a 0.gaps.csv").write_text(gaps)
+    url = f"{server}/in/a%200.wav"
+    (there / "list").write_text(f"{url}\n{server}/in/none.wav\n")
+    assert archive("list", "-o", "out") == 3
+    assert archive("in/a 0.wav", "-o", "fresh") == 0
+    ((failed, _, reason),) = report()
+    assert failed == f"{server}/in/none.wav"
+    assert "no such file" in reason
+    tables = [pd.read_parquet(x).sort_values("start") for x in ("out", "fresh")]
+    assert tables[0].lost_s.sum() == 1
+    np.testing.assert_array_equal(tables[0].rms_mean, tables[1].rms_mean)
+    assert archive(url, "-o", "out") == 0
+    times = (there / "in/a 0.wav").stat().st_mtime
+    os.utime(there / "in/a 0.wav", (times, times + 5))
+    assert dataset_of("out").missing(look(url)) == [Task(look(url))]
+
+
+def dataset_of(folder):
+    settings = rtaudio.Settings()
+    a_plan = Plan(Path.cwd() / folder, settings, ("rms", "peak", "mfcc"))
+    with contextlib.closing(dataset_module.Dataset(a_plan)) as dataset:
+        return dataset
+
+
 def test_a_connection_that_breaks_off_is_an_error_and_no_end(server, there, capsys):
     Files.breaks = True
     assert archive(f"{server}/in/a%200.wav", "-o", "out") == 3
@@ -500,8 +583,8 @@ def test_a_connection_that_breaks_off_is_an_error_and_no_end(server, there, caps
 class Failing:
     """A file that can be read up to a place."""
 
-    def __init__(self, data, stop):
-        self.data, self.stop, self.at = data, stop, 0
+    def __init__(self, data, stop, error):
+        self.data, self.stop, self.at, self.error = data, stop, 0, error
 
     def seek(self, offset, whence=0):
         self.at = offset + {0: 0, 1: self.at, 2: len(self.data)}[whence]
@@ -512,7 +595,7 @@ class Failing:
 
     def read(self, size=-1):
         if self.at + size > self.stop:
-            raise TimeoutError("the storage does not answer")
+            raise self.error
         data = self.data[self.at : self.at + size]
         self.at += len(data)
         return data
@@ -521,17 +604,28 @@ class Failing:
         pass
 
 
-def test_an_error_of_the_storage_in_the_middle_is_told(memory, there, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (TimeoutError("the storage does not answer"), rtaudio.SourceError),
+        (KeyboardInterrupt("the storage does not answer"), KeyboardInterrupt),
+    ],
+)
+def test_what_is_raised_in_the_middle_is_no_end(memory, there, monkeypatch, error, told):
     data = (there / "in/a 0.wav").read_bytes()
     opened = type(memory).open
 
     def open_failing(self, path, mode="rb", **more):
-        return Failing(data, 40000) if path.endswith(".wav") else opened(self, path, mode, **more)
+        return (
+            Failing(data, 40000, error)
+            if path.endswith(".wav")
+            else opened(self, path, mode, **more)
+        )
 
     monkeypatch.setattr(type(memory), "open", open_failing)
     with (
         RemoteSource("memory://in/a 0.wav") as source,
-        pytest.raises(rtaudio.SourceError, match="the storage does not answer"),
+        pytest.raises(told, match="the storage does not answer"),
     ):
         for _ in source:
             pass
@@ -541,8 +635,8 @@ def test_an_error_of_the_storage_in_the_middle_is_told(memory, there, monkeypatc
 
 
 def test_a_bar_on_a_narrow_terminal(there):
-    os.mkfifo("in/slow.wav")
-    call = f"stty cols 44 && exec {' '.join(COMMAND)} archive in -o out -j 1"
+    endless(there / "in/slow.au")
+    call = f"stty cols 44 && exec {' '.join(COMMAND)} archive in -o out -j 2"
     screen, terminal = os.openpty()
     with subprocess.Popen(
         ["bash", "-c", call], stdin=terminal, stderr=terminal, stdout=terminal
@@ -550,7 +644,7 @@ def test_a_bar_on_a_narrow_terminal(there):
         os.close(terminal)
         seen = b""
         deadline = time.monotonic() + 60
-        while b"real time" not in seen:
+        while not re.search(rb"6\s+of\s+7", seen):
             assert time.monotonic() < deadline
             seen += os.read(screen, 4096)
         run.send_signal(signal.SIGINT)

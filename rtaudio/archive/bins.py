@@ -1,6 +1,6 @@
 """Rows over a second, a minute or a whole recording: means, deviations, percentiles.
 
-Constant memory: up to `EXACT` rows are taken as they are, more are thinned out.
+Constant memory: up to some 4,000 rows are taken as they are, more are thinned out.
 """
 
 from __future__ import annotations
@@ -19,22 +19,46 @@ if TYPE_CHECKING:
 STATISTICS = ("mean", "std", "p10", "p50", "p90", "max")
 QUANTILES = (0.1, 0.5, 0.9)
 EXACT = 4096
+MOST_NUMBERS = 1 << 22  # that are held as they are: of more than 1,024 columns fewer rows
+BLOCK = 256  # columns that are sorted at once
 
 
 class Statistics:
     """`STATISTICS` of the columns of any number of rows.
 
-    Percentiles interpolate linearly, as `numpy.percentile` does. Beyond `EXACT` rows, each time
-    so many have come they are sorted and every other one is kept, for two; twice as many of
-    those likewise, for four, and so on (Munro and Paterson, Theoretical Computer Science 12,
-    1980): of N rows, a percentile is then within (1 + log2(N / EXACT)) / EXACT of its rank. The
-    deviation is that of all rows (``ddof=0``).
+    Percentiles interpolate linearly, as `numpy.percentile` does. Beyond K rows (`EXACT`, fewer of
+    more than 1,024 columns), each time so many have come they are sorted and every other one is
+    kept, for two; twice as many of those likewise, for four, and so on (Munro and Paterson,
+    Theoretical Computer Science 12, 1980): of N rows, a percentile is then within
+    (1 + log2(N / K)) / K of its rank. The deviation is that of all rows (``ddof=0``).
     """
 
     def __init__(self, width: int) -> None:
-        self._rows = np.empty((EXACT, width), np.float32)
+        exact = min(EXACT, max(64, MOST_NUMBERS // max(1, width) & ~1))
+        self._blocks = [
+            (slice(start, start + BLOCK), _Block(min(BLOCK, width - start), exact))
+            for start in range(0, width, BLOCK)
+        ]
+
+    def add(self, rows: Floats) -> None:
+        """Take rows (k, width)."""
+        for columns, block in self._blocks:
+            block.add(rows[:, columns])
+
+    def take(self) -> tuple[int, Floats]:
+        """How many rows there were, and their statistics (6, width); NaN of none. Begins anew."""
+        taken = [block.take() for _, block in self._blocks]
+        return taken[0][0], np.concatenate([some for _, some in taken], axis=1)
+
+
+class _Block:
+    """Statistics of some columns."""
+
+    def __init__(self, width: int, exact: int) -> None:
+        self._exact = exact
+        self._rows = np.empty((exact, width), np.float32)
         self._filled = 0
-        self._thinned: list[Floats | None] = []  # at i: (EXACT / 2, width), sorted, 2 << i each
+        self._thinned: list[Floats | None] = []  # at i: (exact / 2, width), sorted, 2 << i each
         self._odd = False
         self._count = 0  # of what was thinned, as are these
         self._mean = np.zeros(width)
@@ -42,18 +66,16 @@ class Statistics:
         self._max = np.full(width, -np.inf, np.float32)
 
     def add(self, rows: Floats) -> None:
-        """Take rows (k, width)."""
         start = 0
         while start < len(rows):
-            if self._filled == EXACT:
+            if self._filled == self._exact:
                 self._thin_out()
-            some = rows[start : start + EXACT - self._filled]
+            some = rows[start : start + self._exact - self._filled]
             self._rows[self._filled : self._filled + len(some)] = some
             self._filled += len(some)
             start += len(some)
 
     def take(self) -> tuple[int, Floats]:
-        """How many rows there were, and their statistics (6, width); NaN of none. Begins anew."""
         rows = self._rows[: self._filled].T.copy()  # contiguous: a column is summed by itself
         rows.sort(axis=1)
         count = self._count + self._filled
@@ -86,7 +108,7 @@ class Statistics:
         rows = self._rows.T.copy()
         rows.sort(axis=1)
         self._merge(rows)
-        self._count += EXACT
+        self._count += self._exact
         self._filled = 0
         kept = self._every_other(rows.T)
         for level, there in enumerate(self._thinned):

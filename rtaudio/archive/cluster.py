@@ -37,7 +37,7 @@ def on_cluster(plan: Plan, address: str, say: Callable[[str], None]) -> Engine:
     gone, it is waited for, and what it had is given to it again. Raises `ClusterError`.
     """
 
-    def engine(todo: deque[Task]) -> Iterator[tuple[Task, Done | Killed] | None]:
+    def engine(todo: deque[Task]) -> Generator[tuple[Task, Done | Killed] | None]:
         within_s = CONNECT_S
         while todo:
             with (yield from _connect(address, within_s)) as client:
@@ -74,6 +74,8 @@ def _connect(address: str, within_s: float) -> Generator[None, None, Any]:
                 warnings.simplefilter("ignore")  # other versions: `_check` says which
                 client = make(address, timeout=CONNECT_S, set_as_default=False)
             _check(client)
+        except (TypeError, ValueError, RuntimeError) as error:  # as tls:// without certificates
+            raise ClusterError(f"{address}: {error}: tcp://192.168.1.2:8786") from None
         except OSError:  # and so it is that nobody answers in time
             if client is not None:
                 client.close()

@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rtaudio
-from rtaudio.archive.parts import NAME, cannot_write, shown
+from rtaudio.archive.parts import HALF, PART, cannot_write, shown
 from rtaudio.archive.plan import DATASET, DatasetError
 from rtaudio.archive.tasks import Task
 from rtaudio.consumers.partial import Partial
 from rtaudio.sources.block import SourceError
+from rtaudio.sources.gaps_file import write_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,8 +42,8 @@ class Entry:
 
     identity: str = ""
     pieces: int = 1
-    done: dict[int, list[str]] = field(default_factory=dict)
-    """The parts that each piece made."""
+    done: dict[int, dict[str, int]] = field(default_factory=dict)
+    """The parts that each piece made, and their sizes in bytes."""
     stale: set[str] = field(default_factory=set)
     """Parts of what the recording was before."""
     notes: list[str] = field(default_factory=list)
@@ -60,7 +61,7 @@ class Entry:
             self.failed[line["piece"]] = line["failed"]
             return
         if (line["identity"], line["pieces"]) != (self.identity, self.pieces):
-            self.stale.update(name for names in self.done.values() for name in names)
+            self.stale.update(*self.done.values())
             self.identity, self.pieces = line["identity"], line["pieces"]
             self.done, self.failed, self.notes = {}, {}, []
         self.failed.pop(line["piece"], None)
@@ -76,7 +77,7 @@ class Dataset:
     """
 
     def __init__(self, plan: Plan, force: bool = False) -> None:
-        """``force``: begin anew where the settings are others."""
+        """``force``: begin anew, whatever is there already."""
         self.plan, self.folder = plan, plan.folder
         self.entries: dict[str, Entry] = {}
         self.notes: list[str] = []
@@ -96,6 +97,8 @@ class Dataset:
         made = self.folder / DATASET
         self._new = not made.exists()
         if self._new:
+            if self.folder.exists() and not self.folder.is_dir():
+                raise DatasetError(f"{self.folder}: is a file: name a folder")
             self.folder.mkdir(parents=True, exist_ok=True)
             if foreign := next((name for name in _names(self.folder)), None):
                 raise DatasetError(
@@ -105,7 +108,25 @@ class Dataset:
             _write(made, json.dumps(about, indent=2) + "\n")
         self._manifest = (self.folder / MANIFEST).open("a+b", buffering=0)
         self._lock()
-        self._compare(json.loads(made.read_bytes()), about, force)
+        try:
+            was = json.loads(made.read_bytes())
+            differ = list(_differences(_plain(was), _plain(about)))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            was, differ = {}, [f"a damaged {DATASET}"]
+        if differ and not force:
+            raise DatasetError(
+                f"{self.folder}: was made with {'; '.join(differ)}: name a new folder, or make it "
+                "anew with --force"
+            )
+        if force:
+            self._forget()
+        elif was["rtaudio"] != about["rtaudio"]:
+            self.notes.append(
+                f"{self.folder}: was begun by rtaudio {was['rtaudio']}, goes on by "
+                f"{about['rtaudio']}"
+            )
+        if was != about:
+            _write(made, json.dumps(about, indent=2) + "\n")
         self._load()
         self._tidy()
 
@@ -123,24 +144,12 @@ class Dataset:
                 f"{self.folder}: another run is writing there: wait for it"
             ) from None
 
-    def _compare(self, was: dict[str, Any], now: dict[str, Any], force: bool) -> None:
-        differ = list(_differences(_plain(was), _plain(now)))
-        if differ and not force:
-            raise DatasetError(
-                f"{self.folder}: was made with {'; '.join(differ)}: name a new folder, or make it "
-                "anew with --force"
-            )
-        if differ:
-            for name in _names(self.folder):
-                if NAME.fullmatch(name):
-                    (self.folder / name).unlink()
-            os.ftruncate(self._manifest.fileno(), 0)
-        elif was["rtaudio"] != now["rtaudio"]:
-            self.notes.append(
-                f"{self.folder}: was begun by rtaudio {was['rtaudio']}, goes on by {now['rtaudio']}"
-            )
-        if was != now:
-            _write(self.folder / DATASET, json.dumps(now, indent=2) + "\n")
+    def _forget(self) -> None:
+        """Delete what we wrote, and nothing else."""
+        for name in _names(self.folder):
+            if PART.fullmatch(name) or HALF.fullmatch(name):
+                (self.folder / name).unlink()
+        os.ftruncate(self._manifest.fileno(), 0)
 
     def _load(self) -> None:
         self._manifest.seek(0)
@@ -161,16 +170,26 @@ class Dataset:
                 ) from None
 
     def _tidy(self) -> None:
-        """Forget what was deleted, and delete what no entry knows: of a run that was killed."""
-        there = {name for name in _names(self.folder) if NAME.fullmatch(name)}
+        """Forget what was deleted or damaged, and delete what no entry knows: of a killed run."""
+        with os.scandir(self.folder) as there:
+            sizes = {part.name: part.stat().st_size for part in there if PART.fullmatch(part.name)}
         known: set[str] = set()
         for entry in self.entries.values():
-            entry.done = {at: names for at, names in entry.done.items() if there.issuperset(names)}
+            entry.done = {
+                at: parts for at, parts in entry.done.items() if parts.items() <= sizes.items()
+            }
             known.update(*entry.done.values())
             if not entry.complete:
                 known |= entry.stale
-        for name in there - known:
+        for name in sizes.keys() - known:
             (self.folder / name).unlink(missing_ok=True)
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Delete what killed processes left half-written."""
+        for name in _names(self.folder):
+            if HALF.fullmatch(name):
+                (self.folder / name).unlink(missing_ok=True)
 
     def missing(self, recording: Recording) -> list[Task]:
         """What is to be done of a recording; of one that is new or changed the first piece."""
@@ -178,6 +197,8 @@ class Dataset:
         if entry is None or entry.identity != recording.identity or 0 not in entry.done:
             return [Task(recording)]
         count = entry.pieces
+        if entry.complete:  # what failed meanwhile is as it was again
+            entry.failed.clear()
         return [Task(recording, piece, count) for piece in range(count) if piece not in entry.done]
 
     def record(self, task: Task, done: Done) -> list[Task]:
@@ -193,18 +214,18 @@ class Dataset:
             line |= {"identity": recording.identity, "pieces": done.pieces}
             line |= {"parts": done.parts, "s": round(done.seconds, 6), "notes": done.notes}
         entry = self.entries.setdefault(recording.path, Entry())
-        was = entry.identity, entry.pieces
         entry.add(line)
+        end = os.fstat(self._manifest.fileno()).st_size
         try:
-            self._manifest.write(json.dumps(line).encode() + b"\n")
+            write_all(self._manifest, memoryview(json.dumps(line).encode() + b"\n"))
             if entry.complete:
                 for name in entry.stale:
                     (self.folder / name).unlink(missing_ok=True)
                 entry.stale = set()
         except OSError as error:
+            os.ftruncate(self._manifest.fileno(), end)
             raise DatasetError(cannot_write(self.folder, error)) from None
-        made_known = (entry.identity, entry.pieces) != was and done.failed is None
-        return self.missing(recording) if made_known else []
+        return self.missing(recording) if not task.piece and done.failed is None else []
 
     def report(self, found: Found) -> int:
         """Write what could not be read, and what was noted; returns how many of ``found`` failed.
@@ -231,8 +252,9 @@ class Dataset:
 
     def close(self) -> None:
         """Let the next run in; of a dataset that was not even begun, nothing stays."""
+        self._sweep()
         self._close()
-        if self._new and not self.entries:
+        if self._new and not self.entries and not any(map(PART.fullmatch, _names(self.folder))):
             for name in (DATASET, MANIFEST, REPORT):
                 (self.folder / name).unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # somebody put something there
@@ -270,8 +292,8 @@ def about_dataset(folder: Path) -> dict[str, Any]:
     try:
         about: dict[str, Any] = json.loads((folder / DATASET).read_bytes())
     except FileNotFoundError:
-        made = f"make one with rtaudio archive INPUT -o {folder}"
-        raise SourceError(f"{folder}: is no dataset of rtaudio's: {made}") from None
+        made = "make one with rtaudio archive"
+        raise SourceError(f"{folder}: is a folder, and no dataset: {made}") from None
     except OSError as error:
         raise SourceError(f"{folder}: {error.strerror or error}") from None
     except ValueError:

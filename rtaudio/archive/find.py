@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
+import re
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from stat import S_ISREG
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rtaudio.sources.block import SourceError
@@ -48,6 +50,11 @@ class Found:
     others: Counter[str] = field(default_factory=Counter)
     """Files in folders that are no recordings, by their suffix."""
 
+    @property
+    def named(self) -> int:
+        """How many files were come across."""
+        return len(self.recordings) + len(self.failed) + self.twice + self.others.total()
+
     def add(self, path: str) -> None:
         """Add a file on this machine."""
         if path in self.recordings or path in self.failed:
@@ -58,10 +65,14 @@ class Found:
         except SourceError as error:
             self.failed[path] = str(error)
 
-    def add_remote(self, url: str, info: dict[str, Any]) -> None:
-        """Add what a storage told of a file."""
-        self.twice += url in self.recordings
-        self.recordings[url] = Recording(url, _identity(info), int(info.get("size") or 0))
+    def add_remote(self, url: str, info: dict[str, Any], gaps: dict[str, Any] | None) -> None:
+        """Add what a storage told of a file, and of its list of gaps."""
+        self.put(Recording(url, _identity(info, gaps), int(info.get("size") or 0)))
+
+    def put(self, recording: Recording) -> None:
+        """Add a recording, once."""
+        self.twice += recording.path in self.recordings
+        self.recordings[recording.path] = recording
 
 
 def find(inputs: Iterable[str]) -> Found:
@@ -71,9 +82,11 @@ def find(inputs: Iterable[str]) -> Found:
     """
     found = Found()
     for name in inputs:
-        before = len(found.recordings) + len(found.failed) + found.twice
+        if name.endswith(".gaps.csv"):  # beside its take, by a shell's *
+            continue
+        before = found.named
         _find(name, found)
-        if len(found.recordings) + len(found.failed) + found.twice == before:
+        if found.named == before:
             kinds = ", ".join(SUFFIXES)
             raise SourceError(f"{name}: no recordings there: looked for {kinds}")
     found.recordings = dict(sorted(found.recordings.items()))
@@ -85,15 +98,19 @@ def look(path: str) -> Recording:
     if is_remote(path):
         with told(path):
             fs, inside = filesystem(path)
-            info = fs.info(inside)
-            return Recording(path, _identity(info), int(info.get("size") or 0))
+            info, gaps = fs.info(inside), None
+            with contextlib.suppress(FileNotFoundError):
+                gaps = fs.info(_gaps_of(inside))
+            return Recording(path, _identity(info, gaps), int(info.get("size") or 0))
     try:
         stat = Path(path).stat()
     except OSError as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
         raise SourceError(f"{path}: {reason}: check the name") from None
     identity = f"size={stat.st_size} time={stat.st_mtime_ns}"
-    with contextlib.suppress(OSError):  # there is none
+    if not S_ISREG(stat.st_mode):
+        raise SourceError(f"{path}: is no file")
+    with contextlib.suppress(OSError, ValueError):  # there is none
         gaps = gaps_path(path).stat()
         identity += f" gaps={gaps.st_size}.{gaps.st_mtime_ns}"
     return Recording(path, identity, stat.st_size)
@@ -110,13 +127,23 @@ def is_remote(path: str) -> bool:
     return "://" in path
 
 
-def _identity(info: dict[str, Any]) -> str:
-    names = ("size", "mtime", "LastModified", "last_modified", "updated", "ETag", "etag", "created")
+def _gaps_of(path: str) -> str:
+    return path.rpartition(".")[0] + ".gaps.csv"
+
+
+def _identity(info: dict[str, Any], gaps: dict[str, Any] | None) -> str:
+    names = (
+        *("size", "mtime", "LastModified", "last_modified", "Last-Modified", "updated"),
+        *("ETag", "etag", "created"),
+    )
     known = {name: info[name] for name in names if info.get(name)}
     for name, value in known.items():
         if isinstance(value, datetime):  # some storages tell it in two ways
             known[name] = value.timestamp()
-    return " ".join(f"{name}={''.join(str(value).split())}" for name, value in known.items())
+    told = [f"{name}={''.join(str(value).split())}" for name, value in known.items()]
+    if gaps is not None:
+        told.append(f"gaps={_identity(gaps, None).replace(' ', ',')}")
+    return " ".join(told)
 
 
 def _find(name: str, found: Found) -> None:
@@ -130,7 +157,10 @@ def _find(name: str, found: Found) -> None:
     elif Path(name).suffix.lower() in SUFFIXES and Path(name).exists():
         found.add(os.path.abspath(name))  # noqa: PTH100 - a link keeps its own name
     elif Path(name).is_file():
-        _find_listed(Path(name).read_bytes(), name, found)
+        if _is_list(name):
+            _find_listed(Path(name).read_bytes(), name, found)
+        else:
+            _is_recording(name, found)
     elif glob.has_magic(name):
         visited: set[tuple[int, int]] = set()
         for path in sorted(glob.iglob(name, recursive=True)):  # noqa: PTH207 - `**` follows links
@@ -163,21 +193,33 @@ def _find_below(folder: str, found: Found, visited: set[tuple[int, int]]) -> Non
 
 def _is_recording(name: str, found: Found) -> bool:
     suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122
-    if suffix not in SUFFIXES:
+    if suffix not in SUFFIXES and not name.endswith(".gaps.csv"):
         found.others[suffix or "without a suffix"] += 1
     return suffix in SUFFIXES
 
 
+def _is_list(name: str) -> bool:
+    """Whether a file looks like names, and not like a recording or its gaps."""
+    with Path(name).open("rb") as file:
+        head = file.read(4096)
+    return not name.endswith(".gaps.csv") and not re.search(rb"[\x01-\x08\x0e-\x1f]", head)
+
+
 def _find_listed(data: bytes, name: str, found: Found) -> None:
     """Add what a list names: one a line, or with NUL between them, as `find -print0` writes."""
-    if data[:4] in (b"RIFF", b"fLaC", b"OggS", b"FORM"):
-        raise SourceError(f"{name}: is a recording without a suffix, or a list? {SUFFIXES[0]} …")
-    for line in data.split(b"\0" if b"\0" in data else b"\n"):
-        entry = os.fsdecode(line.rstrip(b"\r"))
-        if not entry or entry.startswith("#"):
+    nul = b"\0" in data
+    lines = data.split(b"\0") if nul else data.removeprefix(b"\xef\xbb\xbf").splitlines()
+    if not any(lines):
+        raise SourceError(f"{name}: the list is empty: name recordings, one a line")
+    for line in lines:
+        entry = os.fsdecode(line)
+        if not entry or (entry.startswith("#") and not nul):
             continue
         if is_remote(entry := entry.removeprefix("file://")):
-            _find_remote(entry, found)
+            try:
+                _find_remote(entry, found)
+            except SourceError as error:
+                found.failed[entry] = str(error)
         else:
             found.add(os.path.abspath(entry))  # noqa: PTH100
 
@@ -185,10 +227,18 @@ def _find_listed(data: bytes, name: str, found: Found) -> None:
 def _find_remote(url: str, found: Found) -> None:
     fs, path = filesystem(url)
     with told(url):
-        for name, info in _infos(fs, path):
-            if name == path or _is_recording(name, found):
-                known = info if info.get("size") is not None else fs.info(name)
-                found.add_remote(fs.unstrip_protocol(name), known)
+        infos = dict(_infos(fs, path))
+        if not infos:
+            fs.info(path)  # says why, where it is not even there
+        for name, info in infos.items():
+            if name == path:
+                found.put(look(fs.unstrip_protocol(name)))
+            elif _is_recording(name, found):
+                gaps = infos.get(_gaps_of(name))
+                if info.get("size") is None:  # a list that tells names alone
+                    found.put(look(fs.unstrip_protocol(name)))
+                else:
+                    found.add_remote(fs.unstrip_protocol(name), info, gaps)
 
 
 def _infos(fs: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 GROUP_NUMBERS = 1 << 22  # of a row group, which is held in memory
 GROUP_ROWS = 1 << 16
-NAME = re.compile(r".*-[0-9a-f]{16}-\d{5,}\.parquet|\.[0-9a-f]{16}\.part")  # of what we write
+PART = re.compile(r".*-[0-9a-f]{16}-\d{5,}\.parquet")
+HALF = re.compile(r"\.[0-9a-f]{16}\.part")  # in the making, or of a run that was killed
 
 
 def shown(path: str) -> str:
@@ -117,13 +118,14 @@ class Parts:
         for rows in some:
             self.take(rows)
 
-    def commit(self) -> list[str]:
-        """Give all parts their names; returns these."""
+    def commit(self) -> dict[str, int]:
+        """Give all parts their names; returns these, and their sizes in bytes."""
         self._end()
         with self._writing():
+            sizes = {part.path.name: part.name.stat().st_size for part in self._partials}
             for partial in self._partials:
                 partial.commit()
-        return [partial.path.name for partial in self._partials]
+        return sizes
 
     def _begin(self, hour: int) -> None:
         self._end()
@@ -180,7 +182,8 @@ class Parts:
             columns += [[names[number] for number in rows.label.tolist()], rows.probability]
             columns += list(rows.shares.T)
         pairs = zip(columns, self._schema, strict=True)
-        arrays = [pa.array(column, field.type) for column, field in pairs]
+        # What there is nothing of, NaN, is null: else it would be the mean of every sum with it.
+        arrays = [pa.array(column, field.type, from_pandas=True) for column, field in pairs]
         return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
 
     @contextlib.contextmanager

@@ -32,7 +32,6 @@ class Axis(NamedTuple):
     begin: datetime | None
     """Of the picture, on the wall's clock; None: recordings stand one after the other."""
     length_s: float
-    columns: int
     offsets: dict[str, float]
     """Path → s from the picture's begin to the recording's."""
     sr: int
@@ -48,6 +47,18 @@ def draw_dataset(folder: Path, out: Path) -> list[str]:
     the mean of its rows. Raises `SourceError` where there is nothing to draw, and `OSError` where
     ``out`` can't be written.
     """
+    import pyarrow
+
+    try:
+        return _draw_dataset(folder, out)
+    except pyarrow.ArrowInvalid as error:
+        reason = str(error).splitlines()[0]
+        raise SourceError(
+            f"{folder}: a part is damaged ({reason:.200}): delete it, and run rtaudio archive again"
+        ) from None
+
+
+def _draw_dataset(folder: Path, out: Path) -> list[str]:
     about, dataset = about_dataset(folder), open_dataset(folder)
     names = dataset.schema.names
     mean = "" if about["per"] == "frame" else "_mean"
@@ -56,12 +67,13 @@ def draw_dataset(folder: Path, out: Path) -> list[str]:
     levels = [name for name in LEVELS if name in names]
     if not spectrum and not levels:
         raise SourceError(f"{folder}: has no spectrum and no level: make it with mel_db or rms")
+    hop_s = 0.0 if "end" in names else about["settings"]["hop_length"]  # over the rate, below
     axis = _axis(dataset, "end" in names)
-    sums = np.zeros((2, axis.columns, len(spectrum) + len(levels)))
+    sums = np.zeros((2, COLUMNS, len(spectrum) + len(levels)))
     ends = ["end"] if "end" in names else []
     wanted = ["path", "sr", "start", *ends, *spectrum, *levels]
     for batch in dataset.to_batches(columns=wanted):
-        _add(batch, axis, [*spectrum, *levels], sums)
+        _add(batch, axis, hop_s / axis.sr, [*spectrum, *levels], sums)
     with np.errstate(invalid="ignore"):
         means = sums[0] / sums[1]
     settings = Settings(**{**about["settings"], "sr": axis.sr})
@@ -77,13 +89,11 @@ def _axis(dataset: Any, bins: bool) -> Axis:
     rates: Counter[int] = Counter()
     lengths: dict[tuple[str, int], float] = {}
     clocks: dict[str, datetime] = {}
-    row_s = 0.0
     for batch in dataset.to_batches(columns=["path", "sr", "start", "clock", *["end"] * bins]):
         if not batch.num_rows:
             continue
         start = batch.column("start").to_numpy()
         end = batch.column("end").to_numpy() if bins else start
-        row_s = max(row_s, float(np.median(end - start)))
         path, sr = batch.column("path")[0].as_py(), batch.column("sr")[0].as_py()
         rates[sr] += batch.num_rows
         lengths[path, sr] = max(lengths.get((path, sr), 0.0), float(end[-1]))
@@ -108,23 +118,28 @@ def _axis(dataset: Any, bins: bool) -> Axis:
         for path in sorted(chosen):
             offsets[path] = length_s
             length_s += chosen[path]
-    columns = int(min(COLUMNS, max(1, length_s / row_s if row_s else COLUMNS)))
-    return Axis(begin, max(length_s, 1e-3), columns, offsets, sr, notes)
+    return Axis(begin, max(length_s, 1e-3), offsets, sr, notes)
 
 
-def _add(batch: Any, axis: Axis, names: list[str], sums: Doubles) -> None:
-    """Add rows to the columns of the picture that they lie in: sums, and how many."""
+def _add(batch: Any, axis: Axis, hop_s: float, names: list[str], sums: Doubles) -> None:
+    """Add rows to all the columns of the picture that they reach: sums, and how many."""
     start = batch.column("start").to_numpy()
     end = batch.column("end").to_numpy() if "end" in batch.schema.names else start
     offsets = np.array(
         [axis.offsets.get(path, np.nan) for path in batch.column("path").to_pylist()]
     )
     offsets[batch.column("sr").to_numpy() != axis.sr] = np.nan
-    places = (offsets + (start + end) / 2) / axis.length_s * axis.columns
-    here = np.isfinite(places)
-    columns = np.clip(places[here], 0, axis.columns - 1).astype(np.int64)
+    here = np.flatnonzero(np.isfinite(offsets))
+    scale = COLUMNS / axis.length_s
+    edges = [(offsets + at)[here] * scale for at in (start - hop_s / 2, end + hop_s / 2)]
+    first = np.clip(np.floor(edges[0]), 0, COLUMNS - 1).astype(np.int64)
+    stop = np.clip(np.ceil(edges[1]), first + 1, COLUMNS).astype(np.int64)
+    counts = stop - first
+    rows = here.repeat(counts)
+    within = np.arange(len(rows)) - (counts.cumsum() - counts).repeat(counts)
+    columns = first.repeat(counts) + within
     for i, name in enumerate(names):
-        values = batch.column(name).to_numpy(zero_copy_only=False)[here]
+        values = batch.column(name).to_numpy(zero_copy_only=False)[rows]
         known = np.isfinite(values)
         np.add.at(sums[0, :, i], columns[known], values[known])
         np.add.at(sums[1, :, i], columns[known], 1)

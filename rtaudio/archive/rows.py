@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -93,7 +93,7 @@ def span_of_hour(settings: Settings, model: Model | None, hour: int, last: bool)
     first, stop = (max(0, -(-(at * hour_samples - middle) // hop)) for at in (hour, hour + 1))
     first_heard, stop_heard = max(0, first - before), stop + after
     begin = middle - n_fft // 2  # of frame 0
-    start = max(0, first_heard * hop + begin)
+    start = max(0, min(first_heard * hop + begin, hour * hour_samples))
     begin_s = float(hour * HOUR_S)
     if last:
         return Span(first, ENDLESS, first_heard, ENDLESS, start, None, begin_s, math.inf)
@@ -115,15 +115,13 @@ def inside(gap: Gap, begin: float, end: float) -> int:
 class RowMaker:
     """Takes the frames of a span in order; gives rows of the dataset."""
 
-    def __init__(
-        self, plan: Plan, settings: Settings, span: Span, source_sr: int, samples: int | None
-    ) -> None:
-        """``settings.sr`` is known; ``samples``: how many the recording claims to have."""
+    def __init__(self, plan: Plan, settings: Settings, span: Span, source_sr: int) -> None:
+        """``settings.sr`` is known."""
         self._features, self.span = plan.features, span
         self._answers = None if plan.model is None else _Answers(plan.model, settings)
         self._bins = None
         if plan.bin_s is not None:
-            self._bins = _Bins(plan, settings, span, source_sr, samples or 0)
+            self._bins = _Bins(plan, settings, span, source_sr)
 
     def take(self, frames: Frames, gaps: deque[Gap]) -> Iterator[Rows]:
         """The rows that some frames complete; ``gaps``: all so far, at the source's rate."""
@@ -212,22 +210,19 @@ class _Answers:
 class _Bins:
     """Rows over equal lengths of time, one after the other, also where nothing was recorded.
 
-    A frame belongs to the bin that its middle lies in; one in the middle of a recording's very
-    end to the last.
+    A frame belongs to the bin that its middle lies in; one whose middle is a recording's very end
+    belongs to the last. So the newest frame is held back until it is known whether it is the last.
     """
 
-    def __init__(
-        self, plan: Plan, settings: Settings, span: Span, source_sr: int, samples: int
-    ) -> None:
-        sr = settings.sr or 1
-        self._seconds = plan.bin_s or 1 << 40
+    def __init__(self, plan: Plan, settings: Settings, span: Span, source_sr: int) -> None:
+        self._sr = sr = settings.sr or 1
+        self._seconds = plan.bin_s or 1 << 32  # a whole recording: more than a century
         self._middle, self._hop = middle_of_first(settings), settings.hop_length
         self._samples = self._seconds * sr  # of a bin
         self._source_samples, self._source_sr = self._seconds * source_sr, source_sr
-        end, rest = divmod(samples * sr, source_sr)
-        self._end = -1 if rest or end % self._samples else end  # where no bin begins
         self._bin = round(span.begin_s) // self._seconds  # the open one
         self._stop = ENDLESS if span.end_s == math.inf else round(span.end_s) // self._seconds
+        self._held: list[Any] | None = None  # of the newest frame: middle, values, whole, answer
         self._statistics = Statistics(len(plan.titles()) // len(STATISTICS))
         self._tally = Tally(len(plan.labels))
 
@@ -240,9 +235,26 @@ class _Bins:
         gaps: deque[Gap],
     ) -> Iterator[Rows]:
         middles = (frames.first + np.arange(len(frames))) * self._hop + self._middle
-        bins = middles // self._samples - (middles == self._end)
+        arrays = [middles, values, frames.lost == 0, label, probability]
+        if self._held is not None:
+            pairs = zip(self._held, arrays, strict=True)
+            arrays = [np.concatenate([held, array]) for held, array in pairs]
+        self._held = [array[-1:].copy() for array in arrays]
+        yield from self._add(gaps, *(array[:-1] for array in arrays))
+
+    def _add(
+        self,
+        gaps: deque[Gap],
+        middles: Integers,
+        values: Floats,
+        whole: NDArray[np.bool_],
+        label: Integers,
+        probability: Floats,
+    ) -> Iterator[Rows]:
+        if not len(middles):
+            return
+        bins = middles // self._samples
         edges = [0, *(np.flatnonzero(np.diff(bins)) + 1).tolist(), len(bins)]
-        whole = frames.lost == 0
         for start, stop in pairwise(edges):
             while self._bin < bins[start]:
                 yield self._close(gaps, (self._bin + 1) * self._source_samples)
@@ -252,6 +264,12 @@ class _Bins:
 
     def end(self, gaps: deque[Gap], samples: int) -> Iterator[Rows]:
         """What is open, and what was lost behind it."""
+        if self._held is not None:
+            middle = self._held[0]
+            last_bin = -(-samples // self._source_samples) - 1
+            if middle[0] * self._source_sr >= samples * self._sr:
+                middle[0] = min(middle[0], max(0, last_bin) * self._samples)
+            yield from self._add(gaps, *self._held)
         count = min(self._stop, max(self._bin + 1, -(-samples // self._source_samples)))
         while self._bin < count:
             yield self._close(gaps, min(samples, (self._bin + 1) * self._source_samples))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,13 +13,13 @@ from rtaudio.archive.tasks import Done, Task, do
 from rtaudio.processes import Killed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
 
     from rtaudio.archive.dataset import Dataset
     from rtaudio.archive.find import Found
     from rtaudio.archive.plan import Plan
 
-    Engine = Callable[[deque[Task]], Iterator[tuple[Task, Done | Killed] | None]]
+    Engine = Callable[[deque[Task]], Generator[tuple[Task, Done | Killed] | None]]
 
 
 class Run:
@@ -28,11 +29,16 @@ class Run:
         self._dataset = dataset
         self._begun = time.monotonic()
         self.one_rate = dataset.plan.settings.sr is not None
-        self.recordings = len(found.recordings)
+        self.recordings = len(found.recordings) + len(found.failed)
         self.done_before = 0
         """Recordings that a former run has done."""
-        self.done = self.failed = 0
-        """Recordings."""
+        self.done = 0
+        self.failed = set(found.failed)
+        """Recordings, by their paths."""
+        self.others = len(dataset.entries.keys() - found.recordings.keys())
+        """Recordings of former runs, which are not among those that were found."""
+        self.watch: Callable[[], None] = lambda: None
+        """Called whenever `report` is."""
         self.seconds = self.lost_s = 0.0
         """Of recordings, done in this run."""
         self.rates: set[int] = set()
@@ -49,7 +55,7 @@ class Run:
     @property
     def left(self) -> int:
         """How many recordings were not come to."""
-        return self.recordings - self.done_before - self.done - self.failed
+        return self.recordings - self.done_before - self.done - len(self.failed)
 
     @property
     def took_s(self) -> float:
@@ -81,25 +87,27 @@ class Run:
         """Note how far a task is: for engines that know."""
         part = min(1.0, done_s / total_s) if total_s else 0.0
         self._at_work[id(task)] = done_s, part * self._size(task)
+        self.watch()
 
-    def share(self, engine: Engine) -> Iterator[tuple[Task, Done] | None]:
+    def share(self, engine: Engine) -> Generator[tuple[Task, Done] | None]:
         """Do the tasks, and what they lead to; yield what became of each, and None meanwhile.
 
         ``engine`` does the tasks of a queue that grows, and yields what comes of each, or None,
         some ten times a second. Raises `DatasetError` where the dataset can't be written.
         """
-        for ended in engine(self.todo):
-            if ended is None:
-                yield None
-                continue
-            task, done = ended
-            self._at_work.pop(id(task), None)
-            if isinstance(done, Killed):
-                done = Done(failed=f"{task.recording.path}: its process was killed, {done}")
-            if done.fatal is not None:
-                raise DatasetError(done.fatal)
-            self._note(task, done)
-            yield task, done
+        with closing(engine(self.todo)) as doing:  # processes end before the dataset is closed
+            for ended in doing:
+                if ended is None:
+                    yield None
+                    continue
+                task, done = ended
+                self._at_work.pop(id(task), None)
+                if isinstance(done, Killed):
+                    done = Done(failed=f"{task.recording.path}: its process was killed, {done}")
+                if done.fatal is not None:
+                    raise DatasetError(done.fatal)
+                self._note(task, done)
+                yield task, done
 
     def _note(self, task: Task, done: Done) -> None:
         whole = self._size(task)
@@ -108,7 +116,7 @@ class Run:
         self._bytes_done += whole if task.piece or not more else whole / (len(more) + 1)
         entry = self._dataset.entries[task.recording.path]
         if done.failed is not None:
-            self.failed += len(entry.failed) == 1  # of one recording only the first piece
+            self.failed.add(task.recording.path)
             return
         self.done += entry.complete
         self.seconds += done.seconds
@@ -124,10 +132,9 @@ class Run:
 def in_this_process(plan: Plan, report: Callable[[Task, float, float | None], None]) -> Engine:
     """An engine without any other process."""
 
-    def engine(todo: deque[Task]) -> Iterator[tuple[Task, Done | Killed] | None]:
+    def engine(todo: deque[Task]) -> Generator[tuple[Task, Done | Killed] | None]:
         while todo:
             task = todo.popleft()
             yield task, do(plan, task, partial(report, task))
-            yield None
 
     return engine

@@ -49,8 +49,8 @@ class Done:
 
     pieces: int = 1
     """How many tasks its recording makes."""
-    parts: list[str] = field(default_factory=list)
-    """Names of files in the dataset's folder."""
+    parts: dict[str, int] = field(default_factory=dict)
+    """Names of files in the dataset's folder, and their sizes."""
     seconds: float = 0.0
     lost_s: float = 0.0
     sr: int = 0
@@ -92,8 +92,8 @@ def _do(plan: Plan, task: Task, progress: Progress) -> Done:
         if pieces > 1:
             last = task.piece == pieces - 1
             span = span_of_hour(settings, plan.model, task.piece, last)
-            source.cut(span.start_sample, span.stop_sample)
-        maker = RowMaker(plan, settings, span, source.sr, source.samples)
+            source.cut(min(span.start_sample, source.samples or 0), span.stop_sample)
+        maker = RowMaker(plan, settings, span, source.sr)
         with Parts(plan, path, source) as parts:
             done = _analyze(source, _analyzer(settings, source.sr), maker, parts, progress)
             after = look(path).identity
@@ -114,7 +114,8 @@ def _pieces(plan: Plan, recording: Recording) -> int:
             return 1
         source.cut((source.samples or 0) - 1, None)
         try:  # whether there are as many samples as the header promises
-            return hours if sum(len(block) for block in source) == 1 else 1
+            last = max((block.first_sample + len(block) for block in source), default=0)
+            return hours if last == source.samples else 1
         except SourceError:
             return 1
 
@@ -128,27 +129,27 @@ def _analyze(
 ) -> Done:
     """Every row into ``parts``; what became of the recording up to where it was read."""
     gaps: deque[Gap] = deque()
-    begin = samples = lost = frames = 0
+    position = lost = frames = 0  # lost: inside the span
     sr, span = source.sr, maker.span
     for block in source:
-        begin = begin if samples else block.first_sample
-        samples = block.first_sample + len(block)
+        position = block.first_sample + len(block)
         lost += sum(inside(gap, span.begin_s * sr, span.end_s * sr) for gap in block.gaps)
         gaps += block.gaps
         for some in analyzer.feed(block.samples, lost=block.lost):
             frames += len(some)
             parts.take_all(maker.take(some, gaps))
         whole_s = min(source.duration_s or math.inf, span.end_s) - span.begin_s
-        progress((samples - begin) / sr, whole_s if whole_s < math.inf else None)
+        done_s = max(0.0, position / sr - span.begin_s)
+        progress(done_s, whole_s if whole_s < math.inf else None)
     for some in analyzer.flush():
         frames += len(some)
         parts.take_all(maker.take(some, gaps))
-    parts.take_all(maker.end(gaps, samples))
-    if not samples:
+    parts.take_all(maker.end(gaps, position))
+    if not position:
         raise SourceError(f"{source.name}: holds no samples: record or copy it again")
-    if not frames and samples > lost:
+    if not frames and span is WHOLE and position > lost:
         raise SourceError(
-            f"{source.name}: its {samples} samples are shorter than one frame "
+            f"{source.name}: its {position} samples are shorter than one frame "
             f"(n_fft={analyzer.settings.n_fft}): choose a smaller n_fft, or leave out --no-center"
         )
     notes = list(source.notes)
@@ -156,7 +157,7 @@ def _analyze(
         notes.append(
             f"{source.name}: {analyzer.invalid} samples were NaN, Inf or beyond 1e12, taken as 0"
         )
-    seconds = min(samples / sr, span.end_s) - span.begin_s
+    seconds = min(position / sr, span.end_s) - span.begin_s
     return Done(seconds=seconds, lost_s=lost / sr, sr=sr, notes=notes)
 
 

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rtaudio.cli import DONE, UNREADABLE
+from rtaudio.cli import DONE, UNREADABLE, drop_stdout
 from rtaudio.cli.kernels import load_kernels
 from rtaudio.cli.options import (
     InputError,
@@ -61,7 +61,7 @@ def main(argv: Sequence[str]) -> int:
     )
     add("-j", "--jobs", type=int, metavar="N", help="processes here (default: one a core)")
     add("--cluster", metavar="ADDRESS", help="a running Dask scheduler: tcp://HOST:8786")
-    add("--force", action="store_true", help="begin anew where the settings are others")
+    add("--force", action="store_true", help="begin anew: forget what the dataset holds")
     add("--json", action="store_true", help="one object a line on stdout, as it goes on")
     add_model(parser)
     add_settings(parser)
@@ -104,7 +104,7 @@ def _plan(args: argparse.Namespace) -> Plan:
     from rtaudio.analysis.frames import check_features
     from rtaudio.archive.plan import Plan
 
-    names = args.features or "mfcc,rms,peak"
+    names = "mfcc,rms,peak" if args.features is None else args.features
     try:
         features = check_features([name.strip() for name in names.split(",") if name.strip()])
     except ValueError as error:
@@ -129,11 +129,13 @@ def _archive(args: argparse.Namespace, plan: Plan, words: Words) -> int:
             for note in [*dataset.notes, *_notes(found)]:
                 words.say(note)
             run = Run(dataset, found)
-            teller = _Teller(run, words, args.json, len(found.failed))
+            teller = _Teller(run, words, args.json)
+            for path, reason in found.failed.items():
+                teller.tell_failed(path, reason)
             try:
                 engine = _engine(args, plan, found, run, words)
-                with teller:
-                    for ended in run.share(engine):
+                with teller, contextlib.closing(run.share(engine)) as doing:
+                    for ended in doing:
                         teller.tell(ended)
             finally:
                 failed = dataset.report(found)
@@ -177,9 +179,9 @@ def _cores() -> int:
 class _Teller:
     """Says how a run goes on: a bar on a terminal, a line a minute elsewhere, JSON on stdout."""
 
-    def __init__(self, run: Run, words: Words, as_json: bool, failed: int) -> None:
+    def __init__(self, run: Run, words: Words, as_json: bool) -> None:
         self._run, self._words, self._json = run, words, as_json
-        self._not_found = failed
+        run.watch = self._tick
         self._shown = self._said = time.monotonic()
         self._errors = 0
         self._bar = words.bar()
@@ -196,6 +198,9 @@ class _Teller:
         """Say what became of a task, or with None how far it is."""
         if ended is not None:
             self._tell_ended(*ended)
+        self._tick()
+
+    def _tick(self) -> None:
         now = time.monotonic()
         if now - self._shown >= 0.1:
             self._shown = now
@@ -208,26 +213,33 @@ class _Teller:
                 self._words.say(self._status())
 
     def _tell_ended(self, task: Task, done: Done) -> None:
-        path = task.recording.path
-        lines = [done.failed] if done.failed is not None else done.notes
-        for line in lines:
-            self._errors += 1
-            if self._errors <= MOST_ERRORS:
-                self._words.error(line)
-            elif self._errors == MOST_ERRORS + 1:
-                self._words.error("and more; all will stand in the dataset's report")
         if done.failed is not None:
-            self._put("failed", path=path, reason=done.failed)
-        else:
-            piece = {"piece": task.piece + 1, "pieces": done.pieces}
-            self._put("done", path=path, **piece, duration_s=done.seconds, lost_s=done.lost_s)
+            self.tell_failed(task.recording.path, done.failed)
+            return
+        for note in done.notes:
+            self._error(note)
+        piece = {"piece": task.piece + 1, "pieces": done.pieces, "notes": done.notes}
+        spans = {"duration_s": done.seconds, "lost_s": done.lost_s}
+        self._put("done", path=task.recording.path, **piece, **spans)
+
+    def tell_failed(self, path: str, reason: str) -> None:
+        """Say why a recording can't be read."""
+        self._error(reason)
+        self._put("failed", path=path, reason=reason)
+
+    def _error(self, line: str) -> None:
+        self._errors += 1
+        if self._errors <= MOST_ERRORS:
+            self._words.error(line)
+        elif self._errors == MOST_ERRORS + 1:
+            self._words.error("and more; all will stand in the dataset's report")
 
     def _status(self) -> str:
         run = self._run
         left = "" if run.left_s is None else f", {clock(run.left_s)} left"
-        failed = f", {run.failed + self._not_found} failed" if run.failed or self._not_found else ""
+        failed = f", {len(run.failed)} failed" if run.failed else ""
         at = f"{run.done + run.done_before} of {run.recordings} recordings{failed}{left}"
-        return f"{run.seconds_now / 3600:.2f} h at {run.speed:.0f} × real time, {at}"
+        return f"{_hours(run.seconds_now)} at {run.speed:.0f} × real time, {at}"
 
     def _books(self) -> dict[str, Any]:
         run = self._run
@@ -235,7 +247,7 @@ class _Teller:
             "recordings": run.recordings,
             "done": run.done,
             "done_before": run.done_before,
-            "failed": run.failed + self._not_found,
+            "failed": len(run.failed),
             "hours": run.seconds_now / 3600,
             "lost_s": run.lost_s,
             "took_s": run.took_s,
@@ -247,9 +259,15 @@ class _Teller:
         from rtaudio.archive.dataset import REPORT
 
         run, report = self._run, Path(out) / REPORT
-        before = f"; {run.done_before} were done before" if run.done_before else ""
+        former = run.done_before
+        before = f"; {former} {'was' if former == 1 else 'were'} done before" if former else ""
         took = f" in {run.took_s:.1f} s ({run.speed:.0f} × real time)" if run.done else ""
-        self._words.say(f"{out}: {run.done} recordings, {run.seconds / 3600:.2f} h{took}{before}")
+        self._words.say(f"{out}: {_many(run.done)}, {_hours(run.seconds)}{took}{before}")
+        if run.others:
+            self._words.say(
+                f"{_many(run.others)} of former runs {_are(run.others)} not among these; what the "
+                "dataset has of them stays"
+            )
         if len(run.rates) > 1 and not run.one_rate:
             rates = ", ".join(map(str, sorted(run.rates)))
             self._words.say(
@@ -259,12 +277,29 @@ class _Teller:
         if run.lost_s:
             self._words.say(f"{run.lost_s:.3f} s of them are gaps: lost_s and lost tell where")
         if failed:
-            self._words.error(f"{failed} recordings can't be read: {report} says why")
+            self._words.error(f"{_many(failed)} can't be read: {report} says why")
         if run.left:
-            self._words.say(f"{run.left} are left: the same command goes on")
+            self._words.say(f"{_many(run.left)} {_are(run.left)} left: the same command goes on")
         self._put("end", report=str(report), **{**self._books(), "failed": failed})
 
     def _put(self, event: str, **values: Any) -> None:
-        if self._json:
+        if not self._json:
+            return
+        try:
             sys.stdout.write(json.dumps({"event": event, **values}) + "\n")
             sys.stdout.flush()
+        except BrokenPipeError:  # the reader has seen enough; the dataset is not done with that
+            self._json = False
+            drop_stdout()
+
+
+def _many(count: int) -> str:
+    return f"{count} recording{'' if count == 1 else 's'}"
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
+
+
+def _hours(seconds: float) -> str:
+    return f"{seconds / 3600:.2f} h" if seconds >= 360 else f"{seconds:.1f} s"

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import struct
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -246,13 +248,22 @@ def _run(data: bytes, front_end: FrontEnd) -> None:
 
 def _check_memory() -> None:
     """Refuse what has taken too much by now, and would take it again where it is used."""
+    if _most_memory() > MOST_RESIDENT:
+        raise Refused(f"takes more than {MOST_RESIDENT >> 30} GB: use a smaller model")
+
+
+def _most_memory() -> int:
+    """The most bytes that this process had in memory; 0 where that is not known."""
+    with contextlib.suppress(OSError):  # Linux; there, what getrusage says begins as the parent's
+        found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
+        return int(found[1]) * 1024 if found else 0
     try:
         import resource
     except ImportError:  # Windows
-        return
-    unit = 1 if sys.platform == "darwin" else 1024
-    if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit > MOST_RESIDENT:
-        raise Refused(f"takes more than {MOST_RESIDENT >> 30} GB: use a smaller model")
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+        1 if sys.platform == "darwin" else 1024
+    )
 
 
 def _line(error: BaseException) -> str:

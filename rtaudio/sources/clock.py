@@ -13,7 +13,7 @@ HEAD = 1 << 16  # bytes of a file, among which its BEXT chunk is
 
 # Digits of a date and a time in a row: 20240511_053000, 2024-05-11T05.30.00, 20240511-053000.250
 _WHEN = re.compile(
-    r"(?<!\d)(\d{4})([-_.:]?)(\d\d)\2(\d\d)[-_T ]{1,3}(\d\d)([-_.:h]?)(\d\d)[-_.:m]?(\d\d)"
+    r"(?<!\d)(\d{4})([-_.:]?)(\d\d)\2(\d\d)[-_T ]{0,3}(\d\d)([-_.:h]?)(\d\d)[-_.:m]?(\d\d)"
     r"(?:\.(\d{1,6}))?(?!\d)"
 )
 _AUDIOMOTH = re.compile(r"Recorded at (\d\d:\d\d:\d\d(?:\.\d+)?) (\d\d)/(\d\d)/(\d{4})")

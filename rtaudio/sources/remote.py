@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import shutil
 import tempfile
 from typing import IO, TYPE_CHECKING, Any
@@ -14,6 +15,9 @@ from rtaudio.sources.gaps_file import parse_gaps
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+MOST_GAPS = 64 << 20  # bytes of a list of gaps
 
 
 class RemoteSource(FileSource):
@@ -28,7 +32,7 @@ class RemoteSource(FileSource):
         self.name = url
         with told(url):
             self._fs, path = filesystem(url)
-            self._remote = _Watched(self._fs.open(path, "rb"))
+            self._remote = _Watched(_opened(self._fs, path))
         try:
             self._open(self._remote, realtime=False, blocksize=None)  # type: ignore[arg-type]
             self._gaps = tuple(self._read_gaps(path))
@@ -41,11 +45,11 @@ class RemoteSource(FileSource):
         gaps = path.rpartition(".")[0] + ".gaps.csv"
         with told(gaps):
             try:
-                file = self._fs.open(gaps, "rb")
-                with file:
-                    return parse_gaps(file, gaps, self._total)
+                with self._fs.open(gaps, "rb") as file:
+                    listed = file.read(MOST_GAPS)
             except FileNotFoundError:
                 return []
+            return parse_gaps(io.BytesIO(listed), gaps, self._total)
 
     def _head(self) -> bytes:
         at = self._remote.tell()
@@ -55,9 +59,16 @@ class RemoteSource(FileSource):
         return head
 
     def _read(self, out: Any, position: int) -> Any:
-        samples = super()._read(out, position)
-        self._raise()
-        return samples
+        try:
+            return super()._read(out, position)
+        finally:
+            self._raise()
+
+    def _seek(self, position: int) -> int:
+        try:
+            return super()._seek(position)
+        finally:
+            self._raise()
 
     def _raise(self) -> None:
         """Raise what went wrong in a call of libsndfile, which took it for the file's end."""
@@ -75,22 +86,14 @@ class _Watched:
     """A file for libsndfile to read: what it raises in there would be printed and forgotten."""
 
     def __init__(self, file: IO[bytes]) -> None:
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         self._file = file
-        try:
-            file.seek(0, 2)
-            file.seek(0)
-        except (ValueError, OSError):  # a server that sends from the beginning alone
-            self._file = tempfile.TemporaryFile()  # noqa: SIM115
-            with file:
-                shutil.copyfileobj(file, self._file, 1 << 20)
-            self._file.seek(0)
 
     def _do(self, call: Any, otherwise: Any, *args: Any) -> Any:
         if self.error is None:
             try:
                 return call(*args)
-            except Exception as error:  # noqa: BLE001 - each storage has its own; raised later
+            except BaseException as error:  # noqa: BLE001 - also a signal's; raised by `_raise`
                 self.error = error
         return otherwise
 
@@ -108,6 +111,25 @@ class _Watched:
         self._file.close()
 
 
+def _opened(fs: Any, path: str) -> IO[bytes]:
+    """A file to read anywhere in; copied here where its server sends from the beginning alone."""
+    file: IO[bytes] = fs.open(path, "rb")
+    if "http" not in fs.protocol:
+        return file
+    try:
+        file.seek(-1, 2)
+        file.read(1)
+        file.seek(0)
+    except ValueError:  # so fsspec says it
+        file.close()
+        copy = tempfile.TemporaryFile()  # noqa: SIM115
+        with fs.open(path, "rb", block_size=0) as stream:
+            shutil.copyfileobj(stream, copy, 1 << 20)
+        copy.seek(0)
+        return copy
+    return file
+
+
 def filesystem(url: str) -> tuple[Any, str]:
     """The file system of a URL, and the path in it. Raises `SourceError`."""
     from importlib.util import find_spec
@@ -116,6 +138,8 @@ def filesystem(url: str) -> tuple[Any, str]:
         raise SourceError(f"{url}: a URL needs fsspec: pip install 'rtaudio[cluster]'")
     import fsspec
 
+    if "::" in url:
+        raise SourceError(f"{url}: files in archives can't be read there: unpack it first")
     with told(url):
         found: tuple[Any, str] = fsspec.core.url_to_fs(url)
         return found

@@ -21,16 +21,16 @@ from rtaudio.archive.tasks import Task, do
 from rtaudio.consumers.model import FrontEnd, load_model
 from rtaudio.sources.clock import wall_clock
 
-HOURS = 2.3  # which makes three parts
+HOURS, RATE = 2.3, 250  # which makes three parts
 
 
 @pytest.fixture(scope="module")
 def long(tmp_path_factory):
     """The same long recording in files that can be cut, and in one that can't."""
     folder = tmp_path_factory.mktemp("long")
-    samples = noise(HOURS * 3600, 400)
+    samples = noise(HOURS * 3600, RATE)
     for suffix in ("wav", "aiff", "flac", "au"):
-        soundfile.write(folder / f"long.{suffix}", samples, 400, subtype="PCM_16")
+        soundfile.write(folder / f"long.{suffix}", samples, RATE, subtype="PCM_16")
     return folder
 
 
@@ -209,7 +209,7 @@ def test_a_resampled_take_tells_its_losses_in_its_own_seconds(tmp_path):
 # --- a model ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("per", ["frame", "second", "minute"])
+@pytest.mark.parametrize("per", ["frame", "second"])
 @pytest.mark.parametrize("options", [{}, {"every_ms": 700.0, "smooth_ms": 3000.0}])
 def test_what_a_model_hears_is_the_same_whole_and_cut(tmp_path, per, options):
     settings = rtaudio.Settings(sr=400, n_fft=256, hop_length=100, n_mels=20)
@@ -300,27 +300,30 @@ def test_a_frame_at_the_very_end_where_the_rate_is_another_one(tmp_path):
     assert table["frames"].to_pylist() == [50, 51]
 
 
+NOT_CENTRED = {"n_fft": 256, "hop_length": 128, "center": False}
+
+
 @pytest.mark.parametrize(
     ("samples", "gap", "options"),
     [
-        (4 * 3600_000, (3500_000, 3800_000), {"n_fft": 1024, "hop_length": 1024}),
-        (4 * 3600_000, (3500_000, 3800_000), {"n_fft": 256, "hop_length": 128, "center": False}),
-        (2 * 3600_000 + 2, None, {"n_fft": 1024, "hop_length": 1024}),
-        (2 * 3600_000 + 2, None, {"n_fft": 1024, "hop_length": 512, "center": False}),
-        (2 * 3600_000 + 700, (7200_000, 700), {"n_fft": 64, "hop_length": 99}),
+        (4 * 3600 * RATE, (3500 * RATE, 3800 * RATE), {"n_fft": 1024, "hop_length": 1024}),
+        (4 * 3600 * RATE, (3500 * RATE, 3800 * RATE), NOT_CENTRED),
+        (2 * 3600 * RATE + 2, None, {"n_fft": 1024, "hop_length": 1024}),
+        (2 * 3600 * RATE + 2, None, {"n_fft": 1024, "hop_length": 512, "center": False}),
+        (2 * 3600 * RATE + 170, (7200 * RATE, 170), {"n_fft": 64, "hop_length": 99}),
     ],
 )
 def test_hours_with_hardly_a_frame_are_as_uncut(tmp_path, samples, gap, options):
     """A gap across an edge, a whole hour lost, a tail of less than a frame."""
-    sounds = noise(samples / 1000, 1000)
+    sounds = noise(samples / RATE, RATE)
     for suffix in ("wav", "au"):
-        with_gaps(tmp_path / f"a.{suffix}", sounds, 1000, [gap] if gap else [])
+        with_gaps(tmp_path / f"a.{suffix}", sounds, RATE, [gap] if gap else [])
     a_plan = plan(tmp_path / "out", rtaudio.Settings(**options), ("rms",), per="second")
     outcomes, cut = done(a_plan, tmp_path / "a.wav")
     assert len(outcomes) > 2
     _, whole = done(a_plan, tmp_path / "a.au")
     assert_same(cut, whole)
-    assert sum(cut["lost_s"].to_pylist()) == pytest.approx((gap or (0, 0))[1] / 1000)
+    assert sum(cut["lost_s"].to_pylist()) == pytest.approx((gap or (0, 0))[1] / RATE)
 
 
 def test_statistics_of_very_many_columns_take_little_memory(tmp_path):

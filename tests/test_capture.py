@@ -69,7 +69,7 @@ def later(script, seconds):
 @pytest.fixture(scope="module")
 def runs():
     """All scripts, each through a child of its own, some at a time."""
-    with ThreadPoolExecutor(7) as pool:  # that many children take a while to start
+    with ThreadPoolExecutor(10) as pool:  # that many children take a while to start
         futures = {
             name: pool.submit(listen, later(script, 4.5), 11.5, host=ProcessHost())
             for name, script in SCRIPTS.items()

@@ -397,7 +397,7 @@ print(counts)
 """
 
 
-@pytest.mark.parametrize("first", [0, 500])
+@pytest.mark.parametrize("first", [0, pytest.param(500, marks=pytest.mark.soak)])
 def test_no_mutated_model_harms_the_process(first, training, tmp_path):
     import ast
 

@@ -1,5 +1,6 @@
 """The recording of a live run gives the rows of that run, bit for bit, with its gaps."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import numpy as np
@@ -52,22 +53,34 @@ def record(mic, folder, seconds, during=lambda run: None, **overrides):
         return {name: a[name] for name in a.files}, gaps
 
 
-@pytest.mark.parametrize(
-    ("script", "overrides"),
-    [
-        (Script(odd_sizes=True, channels=2), {}),
-        (Script(odd_sizes=True, faults=(Fault(2.5, "loss", samples=7777),)), {"n_fft": 1000}),
-        (Script(odd_sizes=True, faults=(Fault(2.5, "freeze", seconds=0.7),)), {"sr": 16000}),
-        (Script(sr=8000, blocksize=77, faults=(Fault(2.5, "end"),)), {"center": False}),
-        (Script(odd_sizes=True, faults=(Fault(2.5, "crash"),)), {"channel": 1, "sr": 22050}),
-    ],
-)
-def test_through_the_capture_process(script, overrides, tmp_path):
-    host = ProcessHost()
-    mic = rtaudio.Microphone(host=ProcessHost(fake=replace_start(script, host)))
-    rows, gaps = record(mic, tmp_path, 6, **overrides)
-    assert bool(gaps) == bool(script.faults)
-    assert (rows["lost"] > 0).any() == bool(script.faults)
+RUNS = [
+    (Script(odd_sizes=True, channels=2), {}),
+    (Script(odd_sizes=True, faults=(Fault(2.5, "loss", samples=7777),)), {"n_fft": 1000}),
+    (Script(odd_sizes=True, faults=(Fault(2.5, "freeze", seconds=0.7),)), {"sr": 16000}),
+    (Script(sr=8000, blocksize=77, faults=(Fault(2.5, "end"),)), {"center": False}),
+    (Script(odd_sizes=True, faults=(Fault(2.5, "crash"),)), {"channel": 1, "sr": 22050}),
+]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """All of them, each through a capture process of its own, at once."""
+
+    def run(script, overrides):
+        host = ProcessHost()
+        mic = rtaudio.Microphone(host=ProcessHost(fake=replace_start(script, host)))
+        return record(mic, tmp_path_factory.mktemp("run"), 6, **overrides)
+
+    with ThreadPoolExecutor(len(RUNS)) as pool:
+        return [pool.submit(run, *each) for each in RUNS]
+
+
+@pytest.mark.parametrize("number", range(len(RUNS)))
+def test_through_the_capture_process(runs, number):
+    rows, gaps = runs[number].result()
+    faults = RUNS[number][0].faults
+    assert bool(gaps) == bool(faults)
+    assert (rows["lost"] > 0).any() == bool(faults)
 
 
 def replace_start(script, host):

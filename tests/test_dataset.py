@@ -29,7 +29,7 @@ from rtaudio.archive.dataset import DATASET, MANIFEST, REPORT
 from rtaudio.archive.find import find, look
 from rtaudio.archive.plan import Plan
 from rtaudio.archive.rows import RowMaker
-from rtaudio.archive.tasks import Task
+from rtaudio.archive.tasks import Task, do
 from rtaudio.cli import main
 from rtaudio.sources.remote import RemoteSource
 
@@ -192,6 +192,17 @@ def test_force_begins_anew(there, capsys):
     assert archive("in", "-o", "out") == 3
     assert "a damaged _dataset.json" in capsys.readouterr().err
     assert archive("in", "-o", "out", "--force") == 0
+
+
+def test_a_task_of_before_leaves_no_part(there):
+    assert archive("in", "-o", "out") == 0
+    token = json.loads((there / "out" / DATASET).read_text())["token"]
+    old = Plan(there / "out", rtaudio.Settings(), ("rms",), token=token)
+    assert archive("in", "-o", "out", "--force") == 0
+    before = parts_of("out")
+    outcome = do(old, Task(look(str(there / "in/a 0.wav"))))
+    assert "is made anew by another run" in outcome.fatal
+    assert parts_of("out") == before
 
 
 def test_a_recording_that_is_whole_again_failed_no_more(there):

@@ -13,7 +13,8 @@ import errno
 import io
 import json
 import os
-from dataclasses import dataclass, field
+import secrets
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +79,9 @@ class Dataset:
 
     def __init__(self, plan: Plan, force: bool = False) -> None:
         """``force``: begin anew, whatever is there already."""
-        self.plan, self.folder = plan, plan.folder
+        self.plan = plan
+        """With the dataset's token."""
+        self.folder = plan.folder
         self.entries: dict[str, Entry] = {}
         self.notes: list[str] = []
         """What a user should be told."""
@@ -93,7 +96,7 @@ class Dataset:
             raise
 
     def _open(self, plan: Plan, force: bool) -> None:
-        about = {"rtaudio": rtaudio.__version__, **plan.about()}
+        about = {"rtaudio": rtaudio.__version__, "token": secrets.token_hex(8), **plan.about()}
         made = self.folder / DATASET
         self._new = not made.exists()
         if self._new:
@@ -111,6 +114,7 @@ class Dataset:
         try:
             was = json.loads(made.read_bytes())
             differ = list(_differences(_plain(was), _plain(about)))
+            was["token"], was["rtaudio"]
         except (ValueError, KeyError, TypeError, AttributeError):
             was, differ = {}, [f"a damaged {DATASET}"]
         if differ and not force:
@@ -120,7 +124,10 @@ class Dataset:
             )
         if force:
             self._forget()
-        elif was["rtaudio"] != about["rtaudio"]:
+        else:
+            about["token"] = was["token"]
+        self.plan = replace(plan, token=about["token"])
+        if not force and was["rtaudio"] != about["rtaudio"]:
             self.notes.append(
                 f"{self.folder}: was begun by rtaudio {was['rtaudio']}, goes on by "
                 f"{about['rtaudio']}"
@@ -318,7 +325,9 @@ def _write(path: Path, text: str) -> None:
 
 def _plain(about: dict[str, Any]) -> dict[str, Any]:
     """What is compared, by name."""
-    own = {name: value for name, value in about.items() if name not in ("rtaudio", "settings")}
+    own = {
+        name: value for name, value in about.items() if name not in ("rtaudio", "token", "settings")
+    }
     return {**own, **json.loads(json.dumps(about["settings"]))}
 
 

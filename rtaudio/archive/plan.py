@@ -34,6 +34,8 @@ class Plan:
     features: tuple[str, ...]
     per: str = "second"
     model: Model | None = None
+    token: str = ""
+    """Of the dataset, another one where it is made anew: tasks of before end without a part."""
 
     @property
     def bin_s(self) -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     Integers = NDArray[np.int64]
 
 NO_LABEL = -1
+GATHERED = 1024  # rows, at most
 
 
 class Rows(NamedTuple):
@@ -112,6 +113,22 @@ def inside(gap: Gap, begin: float, end: float) -> int:
     return int(max(0, stop - max(gap.first_sample, begin)))
 
 
+class Held(NamedTuple):
+    """Rows that are gathered, so that few steps are taken for many. (n,), one for each."""
+
+    number: Integers
+    time: Doubles
+    lost: Integers
+    values: Floats
+    """(n, width)"""
+    label: Integers
+    probability: Floats
+
+    def part(self, start: int, stop: int) -> Held:
+        """Some of them, as views."""
+        return Held(*(array[start:stop] for array in self))  # type: ignore[arg-type]
+
+
 class RowMaker:
     """Takes the frames of a span in order; gives rows of the dataset."""
 
@@ -120,40 +137,80 @@ class RowMaker:
         self._features, self.span = plan.features, span
         self._answers = None if plan.model is None else _Answers(plan.model, settings)
         self._bins = None
+        width = len(plan.titles())
         if plan.bin_s is not None:
             self._bins = _Bins(plan, settings, span, source_sr)
+            width //= len(STATISTICS)
+        self._held = Held(
+            number=np.empty(GATHERED, np.int64),
+            time=np.empty(GATHERED),
+            lost=np.empty(GATHERED, np.int64),
+            values=np.empty((GATHERED, width), np.float32),
+            label=np.full(GATHERED, NO_LABEL),
+            probability=np.full(GATHERED, np.nan, np.float32),
+        )
+        self._filled = 0
 
     def take(self, frames: Frames, gaps: deque[Gap]) -> Iterator[Rows]:
         """The rows that some frames complete; ``gaps``: all so far, at the source's rate."""
         span = self.span
-        heard = frames.since(span.first_heard).before(span.stop_heard)
-        if not len(heard):
+        if frames.first < span.first_heard or frames.first + len(frames) > span.stop_heard:
+            frames = frames.since(span.first_heard).before(span.stop_heard)
+        if not len(frames):
             return
-        for some in [_Told(heard)] if self._answers is None else self._answers.take(heard):
-            yield from self._rows(some, gaps)
+        if self._answers is None:
+            yield from self._gather(frames, None, gaps)
+            return
+        for told in self._answers.take(frames):
+            yield from self._gather(told.frames, told, gaps)
 
     def end(self, gaps: deque[Gap], samples: int) -> Iterator[Rows]:
         """The last rows, of a recording of so many samples, lost ones counted too."""
-        for some in [] if self._answers is None else self._answers.end():
-            yield from self._rows(some, gaps)
+        for told in [] if self._answers is None else self._answers.end():
+            yield from self._gather(told.frames, told, gaps)
+        yield from self._release(self._filled, gaps, samples)
         if self._bins is not None:
             yield from self._bins.end(gaps, samples)
 
-    def _rows(self, told: _Told, gaps: deque[Gap]) -> Iterator[Rows]:
-        frames = told.frames.since(self.span.first).before(self.span.stop)
-        if not len(frames):
-            return
-        at = frames.first - told.frames.first
-        label = told.label[at : at + len(frames)]
-        probability = told.probability[at : at + len(frames)]
-        parts = [getattr(frames, name).reshape(len(frames), -1) for name in self._features]
-        values = np.concatenate(parts, axis=1)
+    def _gather(self, frames: Frames, told: _Told | None, gaps: deque[Gap]) -> Iterator[Rows]:
+        """Copy the rows of the span, and release them whenever no other fits."""
+        first = frames.first
+        start, end = max(0, self.span.first - first), min(len(frames), self.span.stop - first)
+        while start < end:
+            if self._filled == GATHERED:
+                yield from self._release(GATHERED - 1, gaps)
+            stop = min(end, start + GATHERED - self._filled)
+            held = self._held.part(self._filled, self._filled + stop - start)
+            held.number[:] = np.arange(first + start, first + stop)
+            held.time[:], held.lost[:] = frames.time[start:stop], frames.lost[start:stop]
+            column = 0
+            for name in self._features:
+                rows = getattr(frames, name)[start:stop].reshape(stop - start, -1)
+                held.values[:, column : column + rows.shape[1]] = rows
+                column += rows.shape[1]
+            if told is not None:
+                held.label[:] = told.label[start:stop]
+                held.probability[:] = told.probability[start:stop]
+            self._filled += stop - start
+            start = stop
+
+    def _release(self, count: int, gaps: deque[Gap], samples: int | None = None) -> Iterator[Rows]:
+        """Give so many rows away, all but the newest; with ``samples``, of the end, that too.
+
+        The newest is kept until it is known whether it is the last.
+        """
+        held = self._held.part(0, count)
         if self._bins is not None:
-            yield from self._bins.take(frames, values, label, probability, gaps)
-        else:
-            none = np.empty((len(frames), 0), np.float32)
-            time, lost = frames.time, frames.lost
-            yield Rows(time, time, lost, lost, values, label, probability, none)
+            yield from self._bins.take(held, gaps, samples)
+        elif count:
+            none = np.empty((count, 0), np.float32)
+            yield Rows(
+                *(held.time, held.time, held.lost, held.lost, held.values),
+                *(held.label, held.probability, none),
+            )
+        for array in self._held:
+            array[: self._filled - count] = array[count : self._filled]
+        self._filled -= count
 
 
 class _Told:
@@ -211,7 +268,7 @@ class _Bins:
     """Rows over equal lengths of time, one after the other, also where nothing was recorded.
 
     A frame belongs to the bin that its middle lies in; one whose middle is a recording's very end
-    belongs to the last. So the newest frame is held back until it is known whether it is the last.
+    belongs to the last.
     """
 
     def __init__(self, plan: Plan, settings: Settings, span: Span, source_sr: int) -> None:
@@ -222,54 +279,33 @@ class _Bins:
         self._source_samples, self._source_sr = self._seconds * source_sr, source_sr
         self._bin = round(span.begin_s) // self._seconds  # the open one
         self._stop = ENDLESS if span.end_s == math.inf else round(span.end_s) // self._seconds
-        self._held: list[Any] | None = None  # of the newest frame: middle, values, whole, answer
         self._statistics = Statistics(len(plan.titles()) // len(STATISTICS))
-        self._tally = Tally(len(plan.labels))
+        self._labels = len(plan.labels)
+        self._tally = Tally(self._labels)
 
-    def take(
-        self,
-        frames: Frames,
-        values: Floats,
-        label: Integers,
-        probability: Floats,
-        gaps: deque[Gap],
-    ) -> Iterator[Rows]:
-        middles = (frames.first + np.arange(len(frames))) * self._hop + self._middle
-        arrays = [middles, values, frames.lost == 0, label, probability]
-        if self._held is not None:
-            pairs = zip(self._held, arrays, strict=True)
-            arrays = [np.concatenate([held, array]) for held, array in pairs]
-        self._held = [array[-1:].copy() for array in arrays]
-        yield from self._add(gaps, *(array[:-1] for array in arrays))
-
-    def _add(
-        self,
-        gaps: deque[Gap],
-        middles: Integers,
-        values: Floats,
-        whole: NDArray[np.bool_],
-        label: Integers,
-        probability: Floats,
-    ) -> Iterator[Rows]:
-        if not len(middles):
+    def take(self, held: Held, gaps: deque[Gap], samples: int | None) -> Iterator[Rows]:
+        """The rows that some frames end; ``samples``, with the last ones: of all there is."""
+        if not len(held.number):
             return
+        middles = held.number * self._hop + self._middle
         bins = middles // self._samples
+        if samples is not None and middles[-1] * self._source_sr >= samples * self._sr:
+            bins[-1] = min(bins[-1], max(0, -(-samples // self._source_samples) - 1))
         edges = [0, *(np.flatnonzero(np.diff(bins)) + 1).tolist(), len(bins)]
+        whole = held.lost == 0
+        ended = []
         for start, stop in pairwise(edges):
             while self._bin < bins[start]:
-                yield self._close(gaps, (self._bin + 1) * self._source_samples)
-            some = slice(start, stop)
-            self._statistics.add(values[some] if whole[some].all() else values[some][whole[some]])
-            self._tally.add(label[some], probability[some])
+                ended.append(self._close(gaps, (self._bin + 1) * self._source_samples))
+            some, clean = held.values[start:stop], whole[start:stop]
+            self._statistics.add(some if clean.all() else some[clean])
+            if self._labels:
+                self._tally.add(held.label[start:stop], held.probability[start:stop])
+        if ended:
+            yield Rows(*map(np.concatenate, zip(*ended, strict=True)))
 
     def end(self, gaps: deque[Gap], samples: int) -> Iterator[Rows]:
         """What is open, and what was lost behind it."""
-        if self._held is not None:
-            middle = self._held[0]
-            last_bin = -(-samples // self._source_samples) - 1
-            if middle[0] * self._source_sr >= samples * self._sr:
-                middle[0] = min(middle[0], max(0, last_bin) * self._samples)
-            yield from self._add(gaps, *self._held)
         count = min(self._stop, max(self._bin + 1, -(-samples // self._source_samples)))
         while self._bin < count:
             yield self._close(gaps, min(samples, (self._bin + 1) * self._source_samples))

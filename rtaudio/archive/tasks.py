@@ -6,6 +6,7 @@ that its frames need, and its rows keep the numbers that they have in the whole.
 
 from __future__ import annotations
 
+import json
 import math
 import platform
 import threading
@@ -67,11 +68,7 @@ def do(plan: Plan, task: Task, progress: Progress = lambda done_s, total_s: None
     """Analyze a recording, or an hour of it, into parts; what can go wrong is in the answer."""
     path = task.recording.path
     try:
-        if not (plan.folder / DATASET).is_file():
-            raise DatasetError(
-                f"{plan.folder}: can't be seen from {platform.node()}: put the dataset where all "
-                "workers and this machine find it under one name"
-            )
+        _check(plan)
         return _do(plan, task, progress)
     except DatasetError as error:
         return Done(fatal=str(error))
@@ -81,6 +78,19 @@ def do(plan: Plan, task: Task, progress: Progress = lambda done_s, total_s: None
         return Done(failed=f"{path}: {error.strerror or error}")
     except MemoryError:
         return Done(failed=f"{path}: needs more memory than there is")
+
+
+def _check(plan: Plan) -> None:
+    """Raise `DatasetError` where the dataset is not to be seen, or is another one by now."""
+    try:
+        made = json.loads((plan.folder / DATASET).read_bytes())
+    except (OSError, ValueError):
+        raise DatasetError(
+            f"{plan.folder}: can't be seen from {platform.node()}: put the dataset where all "
+            "workers and this machine find it under one name"
+        ) from None
+    if made.get("token", "") != plan.token:
+        raise DatasetError(f"{plan.folder}: is made anew by another run")
 
 
 def _do(plan: Plan, task: Task, progress: Progress) -> Done:
@@ -99,6 +109,7 @@ def _do(plan: Plan, task: Task, progress: Progress) -> Done:
             after = look(path).identity
             if changed(before, after) or changed(task.recording.identity, after):
                 raise SourceError(f"{path}: changed while it was read: run again once it is whole")
+            _check(plan)
             done.pieces, done.parts = pieces, parts.commit()
     return done
 

@@ -133,7 +133,7 @@ def _archive(args: argparse.Namespace, plan: Plan, words: Words) -> int:
             for path, reason in found.failed.items():
                 teller.tell_failed(path, reason)
             try:
-                engine = _engine(args, plan, found, run, words)
+                engine = _engine(args, dataset.plan, found, run, words)
                 with teller, contextlib.closing(run.share(engine)) as doing:
                     for ended in doing:
                         teller.tell(ended)

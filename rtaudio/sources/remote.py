@@ -122,9 +122,13 @@ def _opened(fs: Any, path: str) -> IO[bytes]:
         file.seek(0)
     except ValueError:  # so fsspec says it
         file.close()
-        copy = tempfile.TemporaryFile()  # noqa: SIM115
-        with fs.open(path, "rb", block_size=0) as stream:
-            shutil.copyfileobj(stream, copy, 1 << 20)
+        copy = tempfile.TemporaryFile()  # noqa: SIM115 - it is handed on
+        try:
+            with fs.open(path, "rb", block_size=0) as stream:
+                shutil.copyfileobj(stream, copy, 1 << 20)
+        except BaseException:
+            copy.close()
+            raise
         copy.seek(0)
         return copy
     return file

@@ -251,7 +251,8 @@ def test_a_run_that_is_ended_goes_on(there, number):
     call = [*COMMAND, "archive", "in", "-o", "out", "-j", "2"]
     with subprocess.Popen(call, stderr=subprocess.PIPE, text=True) as running:
         try:
-            wait_for(lambda: len(list(there.glob("out/*.parquet"))) == 6)
+            manifest = there / "out" / MANIFEST
+            wait_for(lambda: manifest.exists() and manifest.read_bytes().count(b"\n") == 6)
             running.send_signal(number)
             status = running.wait(60)
             said = running.stderr.read()

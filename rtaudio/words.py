@@ -150,9 +150,10 @@ class Words:
         from rich.progress import BarColumn, Progress, TextColumn
         from rich.table import Column
 
+        words = Column(ratio=4, no_wrap=True, overflow="ellipsis")
         columns = (
             BarColumn(bar_width=None, table_column=Column(ratio=1)),
-            TextColumn("{task.description}", markup=False, table_column=Column(ratio=4)),
+            TextColumn("{task.description}", markup=False, table_column=words),
         )
         with Progress(*columns, console=Console(stderr=True), transient=True, expand=True) as bars:
             task = bars.add_task("", total=1.0)

@@ -220,12 +220,12 @@ class _Teller:
             self._error(note)
         piece = {"piece": task.piece + 1, "pieces": done.pieces, "notes": done.notes}
         spans = {"duration_s": done.seconds, "lost_s": done.lost_s}
-        self._put("done", path=task.recording.path, **piece, **spans)
+        self._put("done", path=shown(task.recording.path), **piece, **spans)
 
     def tell_failed(self, path: str, reason: str) -> None:
         """Say why a recording can't be read."""
         self._error(reason)
-        self._put("failed", path=path, reason=reason)
+        self._put("failed", path=shown(path), reason=shown(reason))
 
     def _error(self, line: str) -> None:
         self._errors += 1
@@ -238,8 +238,8 @@ class _Teller:
         run = self._run
         left = "" if run.left_s is None else f", {clock(run.left_s)} left"
         failed = f", {len(run.failed)} failed" if run.failed else ""
-        at = f"{run.done + run.done_before} of {run.recordings} recordings{failed}{left}"
-        return f"{_hours(run.seconds_now)} at {run.speed:.0f} × real time, {at}"
+        at = f"{run.done + run.done_before} of {run.recordings} recordings{failed}"
+        return f"{at}, {_hours(run.seconds_now)} at {run.speed:.0f} × real time{left}"
 
     def _books(self) -> dict[str, Any]:
         run = self._run
@@ -291,6 +291,13 @@ class _Teller:
         except BrokenPipeError:  # the reader has seen enough; the dataset is not done with that
             self._json = False
             drop_stdout()
+
+
+def shown(path: str) -> str:
+    """As in the dataset."""
+    from rtaudio.archive import parts
+
+    return parts.shown(path)
 
 
 def _many(count: int) -> str:

@@ -121,10 +121,16 @@ class _Server:
         self.process.send_signal(signal.SIGCONT)
 
     def _ask(self, *command):
-        """What a client program prints. Raises where it fails, or the server does not answer."""
-        done = subprocess.run(
-            command, env=self.env, capture_output=True, text=True, timeout=10, check=False
-        )
+        """What a client program prints. Raises where it fails, or the server does not answer.
+
+        A busy jackd may refuse one at first.
+        """
+        for _ in range(3):
+            done = subprocess.run(
+                command, env=self.env, capture_output=True, text=True, timeout=10, check=False
+            )
+            if "cannot activate client" not in done.stdout + done.stderr:
+                break
         if done.returncode:
             raise RuntimeError(f"{' '.join(command)}: {done.stdout}{done.stderr}")
         return done.stdout

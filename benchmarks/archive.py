@@ -152,15 +152,15 @@ def manifest(folder: Path) -> list[dict[str, Any]]:
         plan = Plan(folder / f"parts{count}", rtaudio.Settings(), ("rms",))
         plan.folder.mkdir()
         dataset = Dataset(plan)
-        dataset.close()
         with (plan.folder / MANIFEST).open("w") as file:
             for number in range(count):
                 part = f"{number:06}.wav-{number:016x}-00000.parquet"
                 (plan.folder / part).touch()
                 line = {"path": f"/archive/2026/05/11/{number:06}.wav", "piece": 0}
                 line |= {"identity": f"size={number} time={number}", "pieces": 1}
-                line |= {"parts": [part], "s": 3600.0, "notes": []}
+                line |= {"parts": {part: 0}, "s": 3600.0, "notes": []}
                 file.write(json.dumps(line) + "\n")
+        dataset.close()
         times = []
         for _ in range(3):
             begun = time.perf_counter()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import errno
+import gc
 import io
 import json
 import os
@@ -134,8 +135,14 @@ class Dataset:
             )
         if was != about:
             _write(made, json.dumps(about, indent=2) + "\n")
-        self._load()
-        self._tidy()
+        collects = gc.isenabled()
+        gc.disable()  # it would look through all entries again and again
+        try:
+            self._load()
+            self._tidy()
+        finally:
+            if collects:
+                gc.enable()
 
     def _lock(self) -> None:
         try:
@@ -164,33 +171,37 @@ class Dataset:
         torn = lines.pop()  # empty, unless the last run was killed in the middle of it
         if torn:
             os.ftruncate(self._manifest.fileno(), self._manifest.tell() - len(torn))
-        for number, line in enumerate(lines, 1):
+        for number, known in enumerate(_parsed(lines), 1):
             try:
-                known = json.loads(line)
                 path = known["path"]
-                if path not in self.entries:
-                    self.entries[path] = Entry()
-                self.entries[path].add(known)
-            except (ValueError, KeyError, TypeError):
+                entry = self.entries.get(path)
+                if entry is None:
+                    entry = self.entries[path] = Entry()
+                entry.add(known)
+            except (KeyError, TypeError, AttributeError):
                 raise DatasetError(
                     f"{self.folder / MANIFEST}: line {number} is none of rtaudio's: delete it"
                 ) from None
 
     def _tidy(self) -> None:
         """Forget what was deleted or damaged, and delete what no entry knows: of a killed run."""
+        sizes: dict[str, int] = {}
         with os.scandir(self.folder) as there:
-            sizes = {part.name: part.stat().st_size for part in there if PART.fullmatch(part.name)}
+            for file in there:
+                if HALF.fullmatch(file.name):
+                    (self.folder / file.name).unlink(missing_ok=True)
+                elif PART.fullmatch(file.name):
+                    sizes[file.name] = file.stat().st_size
         known: set[str] = set()
         for entry in self.entries.values():
-            entry.done = {
-                at: parts for at, parts in entry.done.items() if parts.items() <= sizes.items()
-            }
+            for at, parts in list(entry.done.items()):
+                if any(sizes.get(name) != size for name, size in parts.items()):
+                    del entry.done[at]
             known.update(*entry.done.values())
             if not entry.complete:
                 known |= entry.stale
         for name in sizes.keys() - known:
             (self.folder / name).unlink(missing_ok=True)
-        self._sweep()
 
     def _sweep(self) -> None:
         """Delete what killed processes left half-written."""
@@ -306,6 +317,20 @@ def about_dataset(folder: Path) -> dict[str, Any]:
     except ValueError:
         raise SourceError(f"{folder / DATASET}: is damaged: make the dataset anew") from None
     return about
+
+
+def _parsed(lines: list[bytes]) -> Iterator[Any]:
+    """What is in the lines; None for one that is no JSON."""
+    try:
+        yield from json.loads(b"[" + b",".join(lines) + b"]")  # much faster than one by one
+        return
+    except ValueError:
+        pass
+    for line in lines:
+        try:
+            yield json.loads(line)
+        except ValueError:
+            yield None
 
 
 def _names(folder: Path) -> Iterator[str]:

@@ -74,7 +74,7 @@ def _connect(address: str, within_s: float) -> Generator[None, None, Any]:
                 warnings.simplefilter("ignore")  # other versions: `_check` says which
                 client = make(address, timeout=CONNECT_S, set_as_default=False)
             _check(client)
-        except (TypeError, ValueError, RuntimeError) as error:  # as tls:// without certificates
+        except (TypeError, ValueError) as error:  # as tls:// without certificates
             raise ClusterError(f"{address}: {error}: tcp://192.168.1.2:8786") from None
         except OSError:  # and so it is that nobody answers in time
             if client is not None:

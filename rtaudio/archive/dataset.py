@@ -98,20 +98,35 @@ class Dataset:
 
     def _open(self, plan: Plan, force: bool) -> None:
         about = {"rtaudio": rtaudio.__version__, "token": secrets.token_hex(8), **plan.about()}
-        made = self.folder / DATASET
-        self._new = not made.exists()
+        self._new = not (self.folder / DATASET).exists()
         if self._new:
-            if self.folder.exists() and not self.folder.is_dir():
-                raise DatasetError(f"{self.folder}: is a file: name a folder")
-            self.folder.mkdir(parents=True, exist_ok=True)
-            if foreign := next((name for name in _names(self.folder)), None):
-                raise DatasetError(
-                    f"{self.folder}: holds {foreign}, and is no dataset of rtaudio's: name a new "
-                    "folder"
-                )
-            _write(made, json.dumps(about, indent=2) + "\n")
+            self._make(about)
         self._manifest = (self.folder / MANIFEST).open("a+b", buffering=0)
         self._lock()
+        self._agree(about, force)
+        self.plan = replace(plan, token=about["token"])
+        collects = gc.isenabled()
+        gc.disable()  # it would look through all entries again and again
+        try:
+            self._load()
+            self._tidy()
+        finally:
+            if collects:
+                gc.enable()
+
+    def _make(self, about: dict[str, Any]) -> None:
+        if self.folder.exists() and not self.folder.is_dir():
+            raise DatasetError(f"{self.folder}: is a file: name a folder")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if foreign := next(_names(self.folder), None):
+            raise DatasetError(
+                f"{self.folder}: holds {foreign}, and is no dataset of rtaudio's: name a new folder"
+            )
+        _write(self.folder / DATASET, json.dumps(about, indent=2) + "\n")
+
+    def _agree(self, about: dict[str, Any], force: bool) -> None:
+        """Refuse other settings, or begin anew; ``about`` gets the token that stays."""
+        made = self.folder / DATASET
         try:
             was = json.loads(made.read_bytes())
             differ = list(_differences(_plain(was), _plain(about)))
@@ -127,22 +142,13 @@ class Dataset:
             self._forget()
         else:
             about["token"] = was["token"]
-        self.plan = replace(plan, token=about["token"])
-        if not force and was["rtaudio"] != about["rtaudio"]:
-            self.notes.append(
-                f"{self.folder}: was begun by rtaudio {was['rtaudio']}, goes on by "
-                f"{about['rtaudio']}"
-            )
+            if was["rtaudio"] != about["rtaudio"]:
+                self.notes.append(
+                    f"{self.folder}: was begun by rtaudio {was['rtaudio']}, goes on by "
+                    f"{about['rtaudio']}"
+                )
         if was != about:
             _write(made, json.dumps(about, indent=2) + "\n")
-        collects = gc.isenabled()
-        gc.disable()  # it would look through all entries again and again
-        try:
-            self._load()
-            self._tidy()
-        finally:
-            if collects:
-                gc.enable()
 
     def _lock(self) -> None:
         try:
@@ -188,9 +194,7 @@ class Dataset:
         sizes: dict[str, int] = {}
         with os.scandir(self.folder) as there:
             for file in there:
-                if HALF.fullmatch(file.name):
-                    (self.folder / file.name).unlink(missing_ok=True)
-                elif PART.fullmatch(file.name):
+                if PART.fullmatch(file.name):
                     sizes[file.name] = file.stat().st_size
         known: set[str] = set()
         for entry in self.entries.values():
@@ -215,8 +219,6 @@ class Dataset:
         if entry is None or entry.identity != recording.identity or 0 not in entry.done:
             return [Task(recording)]
         count = entry.pieces
-        if entry.complete:  # what failed meanwhile is as it was again
-            entry.failed.clear()
         return [Task(recording, piece, count) for piece in range(count) if piece not in entry.done]
 
     def record(self, task: Task, done: Done) -> list[Task]:
@@ -252,7 +254,10 @@ class Dataset:
         """
         failed = dict(found.failed)
         for path, entry in self.entries.items():
-            if entry.failed and (path in found.recordings or os.path.lexists(path)):
+            recording = found.recordings.get(path)
+            # What failed and has become again what was done before, fails no more.
+            stays = os.path.lexists(path) if recording is None else bool(self.missing(recording))
+            if entry.failed and stays:
                 failed[path] = next(iter(entry.failed.values()))
         text = io.StringIO()
         write = csv.writer(text, lineterminator="\n").writerow

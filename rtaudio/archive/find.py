@@ -107,9 +107,9 @@ def look(path: str) -> Recording:
     except OSError as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
         raise SourceError(f"{path}: {reason}: check the name") from None
-    identity = f"size={stat.st_size} time={stat.st_mtime_ns}"
     if not S_ISREG(stat.st_mode):
         raise SourceError(f"{path}: is no file")
+    identity = f"size={stat.st_size} time={stat.st_mtime_ns}"
     with contextlib.suppress(OSError, ValueError):  # there is none
         gaps = gaps_path(path).stat()
         identity += f" gaps={gaps.st_size}.{gaps.st_mtime_ns}"
@@ -140,10 +140,10 @@ def _identity(info: dict[str, Any], gaps: dict[str, Any] | None) -> str:
     for name, value in known.items():
         if isinstance(value, datetime):  # some storages tell it in two ways
             known[name] = value.timestamp()
-    told = [f"{name}={''.join(str(value).split())}" for name, value in known.items()]
+    words = [f"{name}={''.join(str(value).split())}" for name, value in known.items()]
     if gaps is not None:
-        told.append(f"gaps={_identity(gaps, None).replace(' ', ',')}")
-    return " ".join(told)
+        words.append(f"gaps={_identity(gaps, None).replace(' ', ',')}")
+    return " ".join(words)
 
 
 def _find(name: str, found: Found) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Doubles = NDArray[np.float64]
 
-COLUMNS = 1600  # at most
+COLUMNS = 1600
 SPECTRA = ("mel_db", "db", "mfcc")  # of which one is drawn, the first that is there
 LEVELS = ("rms", "rms_p10", "rms_p50", "rms_p90")
 
@@ -60,23 +60,23 @@ def draw_dataset(folder: Path, out: Path) -> list[str]:
 
 def _draw_dataset(folder: Path, out: Path) -> list[str]:
     about, dataset = about_dataset(folder), open_dataset(folder)
-    names = dataset.schema.names
+    names = set(dataset.schema.names)
     mean = "" if about["per"] == "frame" else "_mean"
     kind = next((kind for kind in SPECTRA if f"{kind}_0{mean}" in names), "")
     spectrum = [f"{kind}_{i}{mean}" for i in range(len(names)) if f"{kind}_{i}{mean}" in names]
     levels = [name for name in LEVELS if name in names]
     if not spectrum and not levels:
         raise SourceError(f"{folder}: has no spectrum and no level: make it with mel_db or rms")
-    hop_s = 0.0 if "end" in names else about["settings"]["hop_length"]  # over the rate, below
     axis = _axis(dataset, "end" in names)
+    settings = Settings(**{**about["settings"], "sr": axis.sr})
+    hop_s = 0.0 if "end" in names else settings.hop_length / axis.sr
     sums = np.zeros((2, COLUMNS, len(spectrum) + len(levels)))
     ends = ["end"] if "end" in names else []
     wanted = ["path", "sr", "start", *ends, *spectrum, *levels]
     for batch in dataset.to_batches(columns=wanted):
-        _add(batch, axis, hop_s / axis.sr, [*spectrum, *levels], sums)
+        _add(batch, axis, hop_s, [*spectrum, *levels], sums)
     with np.errstate(invalid="ignore"):
         means = sums[0] / sums[1]
-    settings = Settings(**{**about["settings"], "sr": axis.sr})
     image, level = means[:, : len(spectrum)], means[:, len(spectrum) :]
     if kind == "mfcc":  # orthonormal DCT-II, undone
         image = scipy.fft.idct(image, n=settings.n_mels, axis=1, norm="ortho")

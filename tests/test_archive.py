@@ -308,6 +308,7 @@ NOT_CENTRED = {"n_fft": 256, "hop_length": 128, "center": False}
     [
         (4 * 3600 * RATE, (3500 * RATE, 3800 * RATE), {"n_fft": 1024, "hop_length": 1024}),
         (4 * 3600 * RATE, (3500 * RATE, 3800 * RATE), NOT_CENTRED),
+        (4 * 3600 * RATE, (3500 * RATE, 3800 * RATE), {"n_fft": 64, "hop_length": 997}),
         (2 * 3600 * RATE + 2, None, {"n_fft": 1024, "hop_length": 1024}),
         (2 * 3600 * RATE + 2, None, {"n_fft": 1024, "hop_length": 512, "center": False}),
         (2 * 3600 * RATE + 170, (7200 * RATE, 170), {"n_fft": 64, "hop_length": 99}),

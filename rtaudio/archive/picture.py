@@ -80,7 +80,9 @@ def _draw_dataset(folder: Path, out: Path) -> list[str]:
     image, level = means[:, : len(spectrum)], means[:, len(spectrum) :]
     if kind == "mfcc":  # orthonormal DCT-II, undone
         image = scipy.fft.idct(image, n=settings.n_mels, axis=1, norm="ortho")
-    _draw(f"{folder.name}: {len(axis.offsets)} recordings", out, axis, settings, kind, image, level)
+    count = len(axis.offsets)
+    title = f"{folder.resolve().name}: {count} recording{'' if count == 1 else 's'}"
+    _draw(title, out, axis, settings, kind, image, level)
     return axis.notes
 
 
@@ -171,7 +173,7 @@ def _draw(
         )
         span = (0.0, axis.length_s / per)
         axes[-1].set_xlabel(f"recordings one after the other, by name ({unit})")
-        hours = f"{axis.length_s / 3600:.1f} h"
+        hours = f"{axis.length_s / units[unit]:.1f} {unit}"
     else:
         last = axis.begin + timedelta(seconds=axis.length_s)
         span = (float(dates.date2num(axis.begin)), float(dates.date2num(last)))
@@ -179,7 +181,8 @@ def _draw(
         axes[-1].xaxis.set_major_locator(locator)
         axes[-1].xaxis.set_major_formatter(dates.ConciseDateFormatter(locator))
         axes[-1].set_xlabel("time, as the recordings tell it")
-        hours = f"{axis.begin:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M}"
+        clock = "%Y-%m-%d %H:%M" if axis.length_s > 3600 else "%Y-%m-%d %H:%M:%S"
+        hours = f"{axis.begin:{clock}} to {last:{clock}}"
     title = f"{title}, {hours}".encode("utf-8", "backslashreplace").decode()
     figure.suptitle(title, fontsize=12, parse_math=False)
     if kind:

@@ -173,7 +173,7 @@ def _draw(
         )
         span = (0.0, axis.length_s / per)
         axes[-1].set_xlabel(f"recordings one after the other, by name ({unit})")
-        hours = f"{axis.length_s / units[unit]:.1f} {unit}"
+        hours = f"{span[1]:.1f} {unit}"
     else:
         last = axis.begin + timedelta(seconds=axis.length_s)
         span = (float(dates.date2num(axis.begin)), float(dates.date2num(last)))

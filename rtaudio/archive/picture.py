@@ -164,13 +164,8 @@ def _draw(
     figure = Figure(figsize=(14, 2.5 * sum(heights) if kind else 4), layout="constrained")
     axes = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     if axis.begin is None:
-        unit, per = (
-            ("h", 3600)
-            if axis.length_s > 7200
-            else ("min", 60)
-            if axis.length_s > 180
-            else ("s", 1)
-        )
+        longer = (unit for unit in (("h", 3600), ("min", 60)) if axis.length_s > 2 * unit[1])
+        unit, per = next(longer, ("s", 1))
         span = (0.0, axis.length_s / per)
         axes[-1].set_xlabel(f"recordings one after the other, by name ({unit})")
         hours = f"{span[1]:.1f} {unit}"

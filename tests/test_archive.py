@@ -132,7 +132,9 @@ def test_percentiles_of_very_many_rows_are_within_their_bound(order):
     statistics.add(np.ascontiguousarray(values)[:, np.newaxis])
     _, got = statistics.take()
     ranks = [(values <= value).mean() for value in got[2:5, 0]]
-    assert np.abs(np.array(ranks) - [0.1, 0.5, 0.9]).max() <= (1 + math.log2(count / EXACT)) / EXACT
+    bound = (1 + math.log2(count / EXACT)) / EXACT
+    # Far within it, since the odd and the even ones are kept in turn.
+    assert np.abs(np.array(ranks) - [0.1, 0.5, 0.9]).max() <= bound / 4
 
 
 def test_nothing_has_no_statistics():

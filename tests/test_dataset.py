@@ -230,6 +230,8 @@ def test_a_torn_manifest_goes_on_at_its_last_whole_line(there, capsys):
         assert "1 recording," in capsys.readouterr().err
         assert parts_of("out") == whole
         assert not list(there.glob("out/.*"))
+        assert archive("in", "-o", "out") == 0
+        assert "6 were done before" in capsys.readouterr().err
     manifest.write_bytes(b"[1]\n" + b"".join(lines))
     assert archive("in", "-o", "out") == 3
     assert "line 1 is none of rtaudio's" in capsys.readouterr().err

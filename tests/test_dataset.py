@@ -701,7 +701,7 @@ def test_the_picture_of_recordings_without_a_clock(there, capsys):
     soundfile.write("in/b.wav", noise(1, 16000), 16000)
     assert archive("in", "-o", "out") == 0
     assert main(["plot", "out"]) == 0
-    assert "1 recordings of another rate than 8000 Hz are not drawn" in capsys.readouterr().err
+    assert "recordings of another rate than 8000 Hz, not drawn: 1" in capsys.readouterr().err
     assert (there / "out.png").exists()
     assert main(["plot", "out", "--n-fft", "512"]) == 2
     assert archive("in", "-o", "no", "--features", "peak") == 0

@@ -106,13 +106,13 @@ def _axis(dataset: Any, bins: bool) -> Axis:
     notes = []
     if len(rates) > 1:
         others = sum(rate != sr for _, rate in lengths)
-        notes.append(f"{others} recordings of another rate than {sr} Hz are not drawn")
+        notes.append(f"recordings of another rate than {sr} Hz, not drawn: {others}")
     chosen = {path: length for (path, rate), length in lengths.items() if rate == sr}
     told = [path for path in chosen if path in clocks]
     begin = min((clocks[path] for path in told), default=None)
     if begin is not None:
         if len(told) < len(chosen):
-            notes.append(f"{len(chosen) - len(told)} recordings tell no time and are not drawn")
+            notes.append(f"recordings that tell no time, not drawn: {len(chosen) - len(told)}")
         offsets = {path: (clocks[path] - begin).total_seconds() for path in sorted(told)}
         length_s = max(offsets[path] + chosen[path] for path in told)
     else:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rtaudio.consumers.delays import Delay, Delays
-from rtaudio.sources.block import CAUSES, Block
+from rtaudio.sources.block import CAUSES, REMARKS, Block
 
 if TYPE_CHECKING:
     from rtaudio.analysis.frames import Frames
@@ -38,7 +38,8 @@ UNKNOWN = (math.nan, math.nan, math.nan)
 class LiveStats:
     """The books of a live run. Samples at the source's rate, of each channel.
 
-    ``delivered = processed + dropped`` once it has ended, and ``lost = dropped + host + outage``.
+    ``delivered = processed + dropped`` once it has ended, and ``lost = dropped + host + outage``:
+    ``refuted`` ones are among them, ``unplaced`` ones are not.
     """
 
     delivered: int
@@ -51,6 +52,10 @@ class LiveStats:
     """Lost by the sound system before they came to us. An estimate."""
     outage: int
     """Missed while the device was gone. An estimate."""
+    unplaced: int
+    """Lost besides, at a place that is not known well enough to stand on the axis. An estimate."""
+    refuted: int
+    """How many of ``lost`` turned out not to be lost; they stay on the axis, as zeros."""
     frames: int
     """Rows computed."""
     skipped: int
@@ -60,6 +65,12 @@ class LiveStats:
     """Samples that were NaN, Inf or beyond 1e12, and were taken as 0."""
     age_ms: float
     """How old the newest row's last sample was when it was handed out; NaN where not known."""
+    latency_changes: int
+    """How often the sound system's latency changed, without a loss; 0 without a microphone."""
+    latency_change_ms: float
+    """By how much at last; positive: samples come later than before. 0 if it never did."""
+    largest_latency_change_ms: float
+    """The one that was largest, up or down."""
     microphone: MicrophoneStats | None
     """More about a microphone; None for other sources."""
     stages: dict[str, Delay] = field(repr=False, compare=False)
@@ -69,7 +80,12 @@ class LiveStats:
     @property
     def lost(self) -> int:
         """All three causes together."""
-        return self.dropped + self.host + self.outage
+        return sum(self.lost_by_cause.values())
+
+    @property
+    def lost_by_cause(self) -> dict[str, int]:
+        """What ``lost`` is made of, by cause."""
+        return {cause: getattr(self, cause) for cause in CAUSES}
 
 
 class Books:
@@ -82,6 +98,7 @@ class Books:
         self.position = 0
         """Absolute number of the sample after the last."""
         self.lost = dict.fromkeys(CAUSES, 0)
+        self.remarks = dict.fromkeys(REMARKS, 0)
         self.frames = 0
         self.age_ms = math.nan
         self._read = self._called = math.nan  # the newest block's
@@ -98,6 +115,8 @@ class Books:
             for gap in block.gaps:
                 self.lost[gap.cause] += gap.length
             self.lost["host"] += block.lost - sum(gap.length for gap in block.gaps)
+        for remark in block.remarks:
+            self.remarks[remark.cause] += remark.length
         self._count_block()
         self._read = read = time.perf_counter()
         if not samples:

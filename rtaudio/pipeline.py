@@ -29,8 +29,8 @@ from rtaudio.consumers.worker import BoundedQueue, Item, Loop, Worker
 from rtaudio.recordings import for_rate
 from rtaudio.scheduling import be_urgent, fast_switching
 from rtaudio.sources import open_source
-from rtaudio.sources.block import CAUSES, Block, SourceError
-from rtaudio.sources.microphone import Microphone
+from rtaudio.sources.block import Block, SourceError
+from rtaudio.sources.microphone import Microphone, MicrophoneStats
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -190,7 +190,9 @@ class Live:
         """Hand every block from now on to ``take``, as the source delivered it."""
         self.open()
         capacity = int(QUEUE_S * self.source.sr)
-        queue: BoundedQueue[Block] = BoundedQueue(capacity, skip=self.source.realtime)
+        queue: BoundedQueue[Block] = BoundedQueue(
+            capacity, skip=self.source.realtime, hand_on=_hand_on_remarks
+        )
         worker = self._attach(name, queue, take, flush, finish, end_s)
         if self._begun:
             worker.start()
@@ -427,6 +429,7 @@ class Live:
             delivered = microphone.delivered - self._beyond
             if self._ended:  # what was captured and never taken
                 lost["dropped"] = delivered - books.processed
+        latency = microphone or MicrophoneStats()  # without a microphone, none changes
         loops = self._loops()
         taken = {loop.queue for loop in loops}
         skipped = self._skipped + sum(loop.skipped for loop in loops)
@@ -436,10 +439,14 @@ class Live:
             delivered=delivered,
             processed=books.processed,
             **lost,
+            **books.remarks,
             frames=books.frames,
             skipped=skipped,
             invalid=self._invalid + (self._analyzer.invalid if self._opened else 0),
             age_ms=books.age_ms,
+            latency_changes=latency.latency_changes,
+            latency_change_ms=latency.latency_change_ms,
+            largest_latency_change_ms=latency.largest_latency_change_ms,
             microphone=microphone,
             stages=self._stages(books),
         )
@@ -472,7 +479,9 @@ class Live:
             "delivered": stats.delivered,
             "processed": stats.processed,
             "lost": stats.lost,
-            **{cause: getattr(stats, cause) for cause in CAUSES},
+            **stats.lost_by_cause,
+            "unplaced": stats.unplaced,
+            "refuted": stats.refuted,
             "frames": stats.frames,
             **({"model": self.model.name} if self.model is not None else {}),
             "invalid": stats.invalid,
@@ -513,7 +522,7 @@ class Live:
         return inside
 
     def _process(self, block: Block) -> None:
-        if not (len(block) or block.lost):
+        if not (len(block) or block.lost or block.remarks):
             return
         self._books.block(block, isinstance(self.source, Microphone) and self.source.adc_time)
         for queue in self._on_blocks.copy():  # which may be attached and detached meanwhile
@@ -570,6 +579,11 @@ class Live:
                 blocks.close()
             if self._begun:
                 fast_switching(False)
+
+
+def _hand_on_remarks(thrown: Block, behind: Block) -> None:
+    """What a block says of losses elsewhere is not thrown away with it."""
+    behind.remarks = thrown.remarks + behind.remarks
 
 
 def _dropped(block: Block) -> int:

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from rtaudio.consumers.history import SPAN_ROWS, History
 from rtaudio.consumers.recorder import Recorder
 from rtaudio.pipeline import Live
-from rtaudio.sources.block import Block, SourceError
+from rtaudio.sources.block import Block, Gap, SourceError
 from rtaudio.sources.microphone import Microphone, devices
 from rtaudio.view.canvas import most_pixels
-from rtaudio.words import one_line
+from rtaudio.words import losses, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,7 +105,8 @@ class Session:
         parts = [f"{self.title}, {rate}"]
         parts += [f"{name} {n} ({1000 * n / sr:.1f} ms)" for name, n in lengths]
         lost = f"lost {stats.lost} samples ({stats.lost / run.source.sr:.2f} s)"
-        parts.append(lost if stats.lost else "nothing lost")
+        unsure_s = stats.refuted / run.source.sr, stats.unplaced / run.source.sr
+        parts.append(losses(lost if stats.lost else "", *unsure_s))
         age = stats.stages.get("captured_to_screen")
         if age is not None and self.running:
             p99 = age.recent.p99_ms
@@ -117,7 +118,7 @@ class Session:
         if recording is not None and self._recorder is not None and not recording.done.is_set():
             failed = recording.error is not None
             parts.insert(0, f"● REC {'FAILED' if failed else self._recorder.paths[0].name}")
-        return "    ".join(parts), bool(stats.lost)
+        return "    ".join(parts), bool(stats.lost or stats.unplaced)
 
     def shown(self, history: History, row: int, now: float) -> None:
         """Measure the way to the screen: ``row`` is the newest that is seen ``now``."""
@@ -169,6 +170,7 @@ class Session:
                 first = block.first_sample
                 block.lost, block.gaps = 0, ()
             block.first_sample -= first
+            block.remarks = _inside(block.remarks, first)
             recorder.take(block)
 
         steps = (take, recorder.flush, recorder.finish)
@@ -259,6 +261,15 @@ class Session:
                 self.tell(f"{type(error).__name__}: {error}")
 
         self._errands.submit(do)
+
+
+def _inside(remarks: tuple[Gap, ...], first: int) -> tuple[Gap, ...]:
+    """Those on what lies in a take that begins at the sample ``first``, counted from there."""
+    return tuple(
+        remark._replace(first_sample=remark.first_sample - first)
+        for remark in remarks
+        if remark.first_sample + (remark.uncertainty if remark.cause == "unplaced" else 0) >= first
+    )
 
 
 def free_path(suffix: str) -> Path:

@@ -17,6 +17,17 @@ if TYPE_CHECKING:
     from rtaudio.recordings import Summary
 
 
+def losses(lost: str, refuted_s: float, unplaced_s: float) -> str:
+    """Losses in a few words: ``lost`` says how much lies on the axis, and is empty if nothing."""
+    parts = [lost] if lost else []
+    if refuted_s:
+        parts.append(f"{refuted_s:.2f} s of it refuted")
+    if unplaced_s:
+        more = "" if lost else "lost "
+        parts.append(f"{more}{unplaced_s:.2f} s at an unknown place")
+    return ", ".join(parts) or "nothing lost"
+
+
 class Words:
     """Says things, or with ``quiet`` errors alone; draws progress bars on a terminal."""
 

@@ -1,5 +1,6 @@
 """Scripts of faults, and what has to hold whatever they do."""
 
+import bisect
 import random
 from dataclasses import dataclass, replace
 
@@ -50,6 +51,7 @@ class Run:
     axis: int
     true_jumps: list  # (kept samples before, samples truly missing)
     told: list  # (kept samples before, Gap)
+    unplaced: list  # (kept samples before the interval, and before its end, Gap)
     kept_until: int = 0  # true number behind the last kept sample
 
 
@@ -64,15 +66,26 @@ def listen(script, seconds, *, busy=(), host=None, **arguments):
     host = device if host is None else type(host)(fake=script)
     said = []
     mic = Microphone(host=host, tell=said.append, **arguments)
-    run = Run(mic, script, said, 0, 0, [], [])
+    run = Run(mic, script, said, 0, 0, [], [], [])
     busy = sorted(busy)
     expected = None
+    begins, kept_before = [], []  # of each block: its place on the axis, and what was kept
+
+    def kept_at(sample):
+        return kept_before[max(0, bisect.bisect_right(begins, sample) - 1)]
+
     with mic:
         for block in mic:
             assert block.first_sample == run.axis + block.lost  # the axis has no holes
             assert block.lost == sum(gap.length for gap in block.gaps)
             for gap in block.gaps:
                 run.told.append((run.kept, gap))
+            begins.append(block.first_sample)
+            kept_before.append(run.kept)
+            for gap in block.remarks:
+                if gap.cause == "unplaced":
+                    ends = kept_at(gap.first_sample + gap.uncertainty)
+                    run.unplaced.append((kept_at(gap.first_sample), ends, gap))
             run.axis = block.first_sample + len(block)
             if len(block):
                 ks = numbers(block.samples[:, 0])
@@ -99,6 +112,7 @@ def check_books(run):
     assert stats.delivered == stats.processed + stats.dropped
     assert stats.processed == run.kept
     assert stats.lost == sum(gap.length for _, gap in run.told)
+    assert stats.unplaced == sum(gap.length for *_, gap in run.unplaced)
     for cause in ("dropped", "host", "outage"):
         told = sum(gap.length for _, gap in run.told if gap.cause == cause)
         assert getattr(stats, cause) == told, cause
@@ -112,10 +126,15 @@ def hidden(script):
 
 def check_places(run):
     """Every true loss is told within its bound, and nothing else is."""
-    events = [(at, 0, length, 0) for at, length in run.true_jumps]
-    events += [(at, gap.uncertainty, 0, gap.length) for at, gap in run.told]
+    script = run.script
+    block = script.blocksize * (2 if script.odd_sizes else 1)
+    events = [(at, 0, length, 0, 0) for at, length in run.true_jumps]
+    events += [(at, gap.uncertainty, 0, gap.length, gap.uncertainty) for at, gap in run.told]
+    for begin, end, gap in run.unplaced:  # its interval is where it is; its length is as exact
+        middle, reach = (begin + end) // 2, (end - begin) // 2 + block
+        events.append((middle, reach, 0, gap.length, block + hidden(script)))
     clusters = []
-    for at, reach, true, told in sorted(events, key=lambda event: event[0] - event[1]):
+    for at, reach, true, told, within in sorted(events, key=lambda event: event[0] - event[1]):
         if clusters and at - reach <= clusters[-1]["reach"]:
             cluster = clusters[-1]
         else:
@@ -124,12 +143,13 @@ def check_places(run):
         cluster["reach"] = max(cluster["reach"], at + reach)
         cluster["true"] += true
         cluster["told"] += told
-        cluster["within"] += reach
+        cluster["within"] += within
     for cluster in clusters:
         off = (cluster["told"] - cluster["true"]) % CYCLE  # numbers repeat
         off = min(off, CYCLE - off)
-        assert off <= cluster["within"] + hidden(run.script), (
+        assert off <= cluster["within"] + hidden(script), (
             cluster,
             run.true_jumps,
             run.told,
+            run.unplaced,
         )

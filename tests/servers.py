@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 COUNTS = 1 << 24  # of the counter that jack_counter.py plays
+PULSE_COUNTS = 1 << 22  # and pulse_counter.py
 _ALSA = "</usr/share/alsa/alsa.conf>\n"  # libasound aborts where the defaults are missing
 _ASOUND_CONF = (
     _ALSA
@@ -59,7 +61,9 @@ def private_env(**changes):
     """This process's environment without any way to the sound servers of the machine."""
     names = (
         "ALSA_CONFIG_PATH",
+        "DBUS_SESSION_BUS_ADDRESS",
         "JACK_DEFAULT_SERVER",
+        "PIPEWIRE_REMOTE",
         "PULSE_SERVER",
         "PULSE_SINK",
         "PULSE_SOURCE",
@@ -123,13 +127,14 @@ class _Server:
     def _ask(self, *command):
         """What a client program prints. Raises where it fails, or the server does not answer.
 
-        A busy jackd may refuse one at first.
+        A busy jackd may refuse one at first, and so does any while a client of another one ends.
         """
         for _ in range(3):
             done = subprocess.run(
                 command, env=self.env, capture_output=True, text=True, timeout=10, check=False
             )
-            if "cannot activate client" not in done.stdout + done.stderr:
+            said = done.stdout + done.stderr
+            if "cannot activate client" not in said and "status = 0x21" not in said:
                 break
         if done.returncode:
             raise RuntimeError(f"{' '.join(command)}: {done.stdout}{done.stderr}")
@@ -208,6 +213,38 @@ def _realtime_granted():
     return True
 
 
+class Counter:
+    """A player of an exact counter that tells when each sample of it is rendered."""
+
+    def __init__(self, process, port=None):
+        self.process = process
+        self.port = port
+        """Its output's name, of a JACK client."""
+        self._due = []
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self):
+        for line in self.process.stdout:
+            about = json.loads(line)
+            self._due.append((about["count"], about["due_ns"]))
+
+    def due(self):
+        """[(count, when it is rendered in ns of CLOCK_MONOTONIC), …] so far, some each second."""
+        return list(self._due)
+
+    def end(self):
+        """End it, and take all it said."""
+        if not self.process.stdin.closed:
+            self.process.stdin.close()
+        with suppress(subprocess.TimeoutExpired):  # where the server is stopped
+            self.process.wait(2)
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self._reader.join()
+
+
 @contextmanager
 def jack_client(jack, script, *arguments, whole=False):
     """A client of this folder, in a process of its own; yields the line it prints, as JSON has it.
@@ -244,6 +281,17 @@ def jack_counter(jack):
     """
     with jack_client(jack, "jack_counter.py") as about:
         yield about["port"]
+
+
+@contextmanager
+def jack_due_counter(jack):
+    """The same as a `Counter`, whose ``.due()`` tells when a count was captured."""
+    with jack_client(jack, "jack_counter.py", "due", whole=True) as (process, about):
+        counter = Counter(process, about["port"])
+        try:
+            yield counter
+        finally:
+            counter.end()
 
 
 class Player:
@@ -322,65 +370,245 @@ def counter_errors(samples):
     return [(begin + 1 + int(i), int(missing[i])) for i in np.flatnonzero(missing)]
 
 
-class Pulse(_Server):
-    """PulseAudio with one null sink; ALSA devices "rtsink", and "rtmon" that hears it.
+class _PulseProtocol(_Server):
+    """A server that PulseAudio's clients talk to, with one null sink.
 
-    What is played as float32 at ``sr`` in all ``channels`` comes out of "rtmon" bit for bit.
+    Its ALSA devices are "rtsink", and "rtmon" that hears it. What is played as float32 at ``sr``
+    in all ``channels`` comes out of "rtmon" bit for bit.
     """
 
-    def __init__(self, folder, sr=48000, channels=2):
-        self._home = Path(folder) / f"pulse-{next(_numbers)}"
+    def __init__(self, home, socket, sr, channels, **env):
+        self._home = home
         self._home.mkdir(mode=0o700)
         (self._home / "asound.conf").write_text(_ASOUND_CONF)
-        socket = self._home / "socket"
         assert len(str(socket)) < 108, "a folder with a shorter name: longer ones are cut"
         env = private_env(
             ALSA_CONFIG_PATH=self._home / "asound.conf",
             PULSE_SERVER=f"unix:{socket}",
             PULSE_COOKIE=self._home / "cookie",
+            **env,
         )
         super().__init__(self._home / "log", env)
+        self._sink = ["module-null-sink", "sink_name=rt", f"rate={sr}", f"channels={channels}"]
+        self._sink += ["format=float32le"]
+        self._clients = []
+
+    def __exit__(self, *error):
+        for client in self._clients:
+            end(client, seconds=0)
+        super().__exit__()
+
+    def _answers(self):
+        done = subprocess.run(["pactl", "info"], env=self.env, capture_output=True, timeout=10)
+        return done.returncode == 0
+
+    def pactl(self, *words):
+        """Ask the server for something; what it answers."""
+        return self._ask("pactl", *map(str, words))
+
+    def load_sink(self):
+        """Plug the sink in."""
+        self.pactl("load-module", *self._sink)
+        wait_for(lambda: "\trt.monitor\t" in self.pactl("list", "short", "sources"), "monitor")
+
+    def unload_sink(self):
+        """Unplug the sink, and its monitor with it."""
+        self.pactl("unload-module", "module-null-sink")
+
+    def _client(self, *command, stdout=None):
+        with self._log.open("ab") as log:
+            client = subprocess.Popen(command, env=self.env, stdout=stdout or log, stderr=log)
+        self._clients.append(client)
+        return client
+
+    def play(self, path):
+        """Play a sound file into the sink; returns the player's process."""
+        return self._client("paplay", "-d", "rt", str(path))
+
+    @contextmanager
+    def listen(self, latency_ms):
+        """Another client that hears the monitor, and wants so small a latency."""
+        client = self._client(
+            *("parec", "-d", "rt.monitor", f"--latency-msec={latency_ms}", "--raw"),
+            stdout=subprocess.DEVNULL,
+        )
+        try:
+            yield client
+        finally:
+            end(client)
+
+    @contextmanager
+    def record(self, path):
+        """A second recorder: raw float32, 48 kHz, 2 channels; yields once samples have come."""
+        command = ["parec", "-d", "rt.monitor", "--format=float32le", "--rate=48000"]
+        with Path(path).open("wb") as file:
+            client = self._client(*command, "--channels=2", "--raw", stdout=file)
+        try:
+            wait_for(lambda: Path(path).stat().st_size, "sound")
+            yield client
+        finally:
+            end(client)
+
+
+class Pulse(_PulseProtocol):
+    """PulseAudio."""
+
+    def __init__(self, folder, sr=48000, channels=2):
+        home = Path(folder) / f"pulse-{next(_numbers)}"
+        socket = home / "socket"
+        super().__init__(home, socket, sr, channels)
+        # Without norewinds the monitor misses the first second of what is played.
+        self._sink += ["norewinds=1"]
         self._command = ["pulseaudio", "-n", "--daemonize=no", "--exit-idle-time=-1"]
         self._command += ["--use-pid-file=no", "--disable-shm=yes", "--realtime=no"]
         self._command += ["--high-priority=no", "-L"]
         self._command += [f"module-native-protocol-unix socket={socket} auth-anonymous=1"]
-        # Without norewinds the monitor misses the first second of what is played.
-        self._sink = ["module-null-sink", "sink_name=rt", f"rate={sr}", f"channels={channels}"]
-        self._sink += ["format=float32le", "norewinds=1"]
-        self._players = []
-
-    def __exit__(self, *error):
-        for player in self._players:
-            end(player, seconds=0)
-        super().__exit__()
 
     def start(self):
         """Start it with its sink, and wait until it answers."""
         super().start()
         self.load_sink()
 
+    def suspend(self):
+        """Suspend the sink, as for idleness: nothing is rendered, and nothing comes to be heard."""
+        self.pactl("suspend-sink", "rt", 1)
+
+    def resume(self):
+        """Render again."""
+        self.pactl("suspend-sink", "rt", 0)
+
     def _server_env(self):
         home = {"HOME": str(self._home), "XDG_RUNTIME_DIR": str(self._home)}
         return self.env | home | {"PULSE_RUNTIME_PATH": str(self._home / "run")}
 
-    def _answers(self):
-        done = subprocess.run(["pactl", "info"], env=self.env, capture_output=True, timeout=10)
-        return done.returncode == 0
 
-    def load_sink(self):
-        """Plug the sink in."""
-        self._ask("pactl", "load-module", *self._sink)
+class PipeWire(_PulseProtocol):
+    """PipeWire, with what desktops have beside it: wireplumber and pipewire-pulse, and a D-Bus.
 
-    def unload_sink(self):
-        """Unplug the sink, and its monitor with it."""
-        self._ask("pactl", "unload-module", "module-null-sink")
+    Without the bus wireplumber links no streams, and a capture never begins.
+    """
 
-    def play(self, path):
-        """Play a sound file into the sink; returns the player's process."""
+    def __init__(self, folder, sr=48000, channels=2):
+        home = Path(folder) / f"pipewire-{next(_numbers)}"
+        self._bus, self._socket = home / "bus", home / "pipewire-0"
+        super().__init__(
+            *(home, home / "pulse" / "native", sr, channels),
+            XDG_RUNTIME_DIR=home,
+            DBUS_SESSION_BUS_ADDRESS=f"unix:path={home / 'bus'}",
+        )
+        self._command = ["pipewire"]
+        self._others = []
+
+    def start(self):
+        """Start all of it with its sink, and wait until it answers."""
+        for left in (self._bus, self._socket, self._home / "pulse" / "native"):
+            left.unlink(missing_ok=True)  # by those that were killed
+        bus = f"--address={self.env['DBUS_SESSION_BUS_ADDRESS']}"
+        self._others = [self._start_other("dbus-daemon", "--session", "--nofork", bus)]
+        wait_for(self._bus.exists, "bus")
+        super().start()
+        self._others += [self._start_other("wireplumber"), self._start_other("pipewire-pulse")]
+        wait_for(super()._answers, "answer")
+        self.load_sink()
+
+    def _start_other(self, *command):
         with self._log.open("ab") as log:
-            command = ["paplay", "-d", "rt", str(path)]
-            self._players.append(subprocess.Popen(command, env=self.env, stdout=log, stderr=log))
-        return self._players[-1]
+            return subprocess.Popen(command, env=self._server_env(), stdout=log, stderr=log)
+
+    def _answers(self):
+        return self._socket.exists()
+
+    def _server_env(self):
+        return self.env | {"HOME": str(self._home)}
+
+    def __exit__(self, *error):
+        for other in reversed(self._others):
+            end(other)
+        super().__exit__()
+
+    def kill(self):
+        """SIGKILL to all of it."""
+        super().kill()
+        for other in self._others:
+            other.kill()
+            other.wait()
+
+    def suspend(self):
+        """Let nothing be rendered, nor come to be heard: all of it stands still.
+
+        It suspends no sink that is in use: ``pactl suspend-sink`` leaves it running and silences
+        its players for good (0.3.65).
+        """
+        self.stop()
+
+    def resume(self):
+        """Render again."""
+        self.cont()
+
+    def stop(self):
+        """SIGSTOP to all of it: it is there and answers nobody."""
+        super().stop()
+        for other in self._others:
+            other.send_signal(signal.SIGSTOP)
+
+    def cont(self):
+        """SIGCONT to all of it."""
+        super().cont()
+        for other in self._others:
+            other.send_signal(signal.SIGCONT)
+
+
+@contextmanager
+def pulse_counter(server, latency_ms=50):
+    """A `Counter` that plays into the sink "rt"; yields once it plays. It ends with the server.
+
+    Sample i is ``(i % 2**22 + 1) / 2**23``, never 0; `pulse_counts` tells i again.
+    """
+    process = subprocess.Popen(
+        [sys.executable, Path(__file__).with_name("pulse_counter.py"), str(latency_ms)],
+        env=server.env,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    counter = Counter(process)
+    try:
+        wait_for(lambda: counter.due() or process.poll() is not None, "counter")
+        assert counter.due(), "pulse_counter.py did not start: its message is above"
+        yield counter
+    finally:
+        counter.end()
+        end(process)
+
+
+def pulse_counts(samples):
+    """Which counts, 0 … 2**22 - 1, the samples of `pulse_counter` are; -1 for silence.
+
+    `ValueError` where one is neither.
+    """
+    values = np.asarray(samples, np.float64) * (2 * PULSE_COUNTS)
+    whole = (values == np.floor(values)) & (values >= 0) & (values <= PULSE_COUNTS)
+    if not whole.all():
+        index = int(np.argmin(whole))
+        raise ValueError(f"sample {index} is {samples[index]!r}: no count")
+    return values.astype(np.int64) - 1
+
+
+def discarding(env, folder, plan):
+    """The environment in which a capture by ALSA loses samples, and the path of the log of them.
+
+    ``plan`` is [(how many frames were read before, how many are thrown away then), …]. The log
+    (discard.c) has a line "at,n" for each one, once it has happened.
+    """
+    source, library = Path(__file__).with_name("discard.c"), Path(folder) / "discard.so"
+    if not library.exists():
+        made = library.with_name(f"discard-{os.getpid()}-{next(_numbers)}.so")
+        command = ["gcc", "-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o", made, source]
+        subprocess.run([*command, "-ldl"], check=True)
+        made.rename(library)
+    log = Path(folder) / f"discards-{os.getpid()}-{next(_numbers)}.log"
+    log.touch()
+    words = {"DISCARD": " ".join(f"{at}:{n}" for at, n in plan), "DISCARD_LOG": str(log)}
+    return env | words | {"LD_PRELOAD": str(library)}, log
 
 
 class Screen(_Server):

@@ -14,7 +14,7 @@ from rtaudio.books import STAGES, Books
 from rtaudio.capture.fake import Fault, Script
 from rtaudio.capture.process import ProcessHost
 from rtaudio.consumers.delays import PERCENTILES, Delays
-from rtaudio.sources.block import Block
+from rtaudio.sources.block import Block, Gap
 
 SMALL = rtaudio.Settings(n_fft=256, hop_length=128, n_mels=20)
 
@@ -120,6 +120,18 @@ def test_jitter_is_how_far_callbacks_are_from_their_pace():
     assert jitter.max_ms == pytest.approx(2)  # 12 ms; then 8; then 61 with 50 lost
     assert jitter.percentile(1e-9) == pytest.approx(1, rel=0.01)
     assert books.lost["host"] == 50
+
+
+def test_a_remark_is_counted_for_itself():
+    books = Books()
+    samples = np.zeros((10, 1), np.float32)
+    gaps = (Gap(0, 5, "outage", 0),)
+    remarks = (Gap(0, 3, "refuted", 0), Gap(0, 700, "unplaced", 9), Gap(3, 1, "refuted", 0))
+    books.block(Block(samples, 5, 5, gaps=gaps, remarks=remarks), adc=False)
+    books.block(Block(samples[:0], 15, remarks=remarks[1:]), adc=False)
+    assert books.remarks == {"unplaced": 1400, "refuted": 5}
+    assert books.lost == {"dropped": 0, "host": 0, "outage": 5}
+    assert (books.processed, books.position) == (10, 15)
 
 
 def test_rtaudio_live_tells_the_delays_as_json():

@@ -618,6 +618,19 @@ class Failing:
         pass
 
 
+def test_a_remote_recording_says_what_was_lost_and_is_not_in_it(memory, there):
+    memory.pipe("/in/c.wav", (there / "in/a 0.wav").read_bytes())
+    rows = b"800,400,host,0\n800,400,refuted,0\n800,4000,unplaced,8000\n"
+    memory.pipe("/in/c.gaps.csv", b"first_sample,length,cause,uncertainty\n" + rows)
+    with RemoteSource("memory://in/c.wav") as source:
+        gaps = [gap for block in source for gap in block.gaps]
+    assert gaps == [rtaudio.Gap(800, 400, "host", 0)]
+    assert source.notes == [
+        "memory://in/c.gaps.csv: 4000 samples (0.500 s) more were lost somewhere in "
+        "0.100 … 1.100 s; they are not in the recording"
+    ]
+
+
 @pytest.mark.parametrize(
     ("error", "told"),
     [

@@ -1,5 +1,6 @@
 """`rtaudio latency`: each delay measured, on the fake host and on real JACK."""
 
+import argparse
 import json
 import math
 import os
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,7 +18,9 @@ from loopback import Measurement
 from servers import Jack, Screen, iodelay, jack_client, jack_delay, private_env, wait_for
 
 import rtaudio
-from rtaudio import cli
+from rtaudio import Gap, cli
+from rtaudio.capture.fake import FakeHost, Script, VirtualClock
+from rtaudio.cli import delays
 from rtaudio.latency import ONSET_DB, Loopback, algorithmic
 
 LATENCY = [*COMMAND, "latency"]
@@ -117,6 +121,38 @@ def test_the_table_has_a_line_a_stage_and_the_kinds_of_delay_their_own_words():
     assert "The driver claims 5.0 ms from capture to callback; that is no measurement." in text
     assert "('kaiser', 8.0) window" in text
     assert "Its true rate is not known yet" in text
+
+
+def test_the_latency_that_changed_and_losses_that_did_not_happen_are_said():
+    class Changed(rtaudio.Microphone):
+        @property
+        def stats(self):
+            changes = {"latency_changes": 3, "latency_change_ms": 12.4}
+            return replace(super().stats, **changes, largest_latency_change_ms=18.0)
+
+        def __iter__(self):
+            for number, block in enumerate(super().__iter__()):
+                if number == 10:
+                    block.remarks = (Gap(0, 87397, "unplaced", 4800), Gap(0, 240, "refuted", 0))
+                yield block
+
+    host = FakeHost(Script(), VirtualClock())
+    with rtaudio.live(Changed(host=host), duration_s=1) as run:
+        run.wait()
+    stats, delay = run.stats, algorithmic(run.settings, run.source.sr)
+    args = argparse.Namespace(load=[])
+    about = delays._about(run, stats, args, delay, None, None)
+    told = {"unplaced": 87397, "refuted": 240, "latency_changes": 3, "latency_change_ms": 12.4}
+    assert told.items() <= about.items()
+    assert about["largest_latency_change_ms"] == 18.0
+    said = delays._words(run, stats, about, delay, None)
+    assert "Latency changed 3 times, last by +12.4 ms, at most by +18.0 ms." in said
+    assert any(
+        "240 of them turned out not to be lost; about 87397 " in line.lower() for line in said
+    )
+    unchanged = replace(stats, latency_changes=0)
+    unsaid = [line for line in said if not line.startswith("Latency changed")]
+    assert delays._words(run, unchanged, about, delay, None) == unsaid
 
 
 def test_a_file_stands_in_for_the_microphone(here):

@@ -22,7 +22,7 @@ from rtaudio.capture.process import ProcessHost
 from rtaudio.consumers.latest import Latest
 from rtaudio.consumers.recorder import Recorder
 from rtaudio.consumers.worker import BoundedQueue
-from rtaudio.sources.block import CAUSES
+from rtaudio.sources.block import CAUSES, REMARKS
 
 Y = np.stack([music(2.0), np.roll(music(2.0), 50)], axis=1)
 ARRAYS = [field.name for field in fields(rtaudio.Frames)][1:]
@@ -175,7 +175,8 @@ def test_real_pace(song):
 
 @st.composite
 def told_blocks(draw):
-    """Blocks of any size behind losses of any cause, told as gaps or not; and their axis.
+    """Blocks of any size behind losses of any cause, told as gaps or not, with remarks on what lies
+    before their ends; and their axis.
 
     The axis: -1 where a sample is, else which of CAUSES it was lost by.
     """
@@ -193,6 +194,11 @@ def told_blocks(draw):
         count = draw(st.integers(0, 200))
         told.append(Block(noise(count, number)[:, None], len(axis), lost, gaps=tuple(gaps)))
         axis += [-1] * count
+        for cause in draw(st.lists(st.sampled_from(REMARKS), max_size=2)):
+            first = draw(st.integers(0, len(axis)))
+            length = draw(st.integers(1, 500))
+            length = min(length, len(axis) - first) if cause == "refuted" else length
+            told[-1].remarks += (Gap(first, length, cause, draw(st.integers(0, 50))),)
     return told, np.array(axis, int)
 
 
@@ -219,6 +225,20 @@ def assert_books(stats, axis):
         assert getattr(stats, cause) == (axis == number).sum()
     assert stats.delivered == stats.processed + stats.dropped
     assert stats.lost == stats.dropped + stats.host + stats.outage == (axis >= 0).sum()
+    assert list(stats.lost_by_cause) == list(CAUSES)
+    assert stats.lost == sum(stats.lost_by_cause.values())
+
+
+def assert_remarks(stats, told, cut):
+    """Those on what lies before the sample ``cut`` are counted, until a block reaches it."""
+    expected = dict.fromkeys(REMARKS, 0)
+    for block in told:
+        for first, length, cause, _ in block.remarks:
+            room = length if cause == "unplaced" else cut - first
+            expected[cause] += min(length, room) if first < cut else 0
+        if block.first_sample + len(block) >= cut:
+            break
+    assert {cause: getattr(stats, cause) for cause in REMARKS} == expected
 
 
 @given(what=told_blocks(), cut=st.integers(1, 2500), sr=st.sampled_from((1000, 44100)))
@@ -230,11 +250,12 @@ def test_a_run_ends_exactly_where_it_is_told_to(what, cut, sr):
     inside = axis[:cut]
     assert_same(rows, fed(told, inside, SMALL.with_sr(sr)))
     assert_books(run.stats, inside)
+    assert_remarks(run.stats, told, cut)
     assert run.stats.frames == len(rows["row"])
     about = run.about()
     assert about["samples"] == len(inside)
-    assert {name: about[name] for name in CAUSES} == {
-        name: getattr(run.stats, name) for name in CAUSES
+    assert {name: about[name] for name in (*CAUSES, *REMARKS)} == {
+        name: getattr(run.stats, name) for name in (*CAUSES, *REMARKS)
     }
 
 
@@ -275,6 +296,7 @@ def test_the_replay_of_a_recorded_run_is_the_run(tmp_path_factory, what, flushed
         again.wait()
     assert_same(joined(live), joined(replay))
     assert_books(again.stats, axis)
+    assert_remarks(run.stats, told, len(axis) + 1)
     assert replace(run.stats, age_ms=0) == replace(again.stats, age_ms=0)
 
 
@@ -361,6 +383,69 @@ def test_a_slow_consumer_does_not_hold_up_the_others_behind_a_clock():
     assert_rows(quick, rtaudio.analyze(MANY, SMALL, sr=1000))
     assert len(joined(slow)["row"]) + run.stats.skipped == run.stats.frames
     assert run.stats.skipped > 900
+
+
+def test_what_is_said_of_losses_elsewhere_is_not_thrown_away_with_a_block():
+    """Whatever a slow recording misses, it gets each remark, once and in order."""
+    begin, go_on, taken = threading.Event(), threading.Event(), []
+
+    def wait(block):
+        go_on.wait()
+        taken.append(block)
+
+    told = blocks(MANY, 100)
+    for number, block in enumerate(told):
+        if number % 7 == 0:
+            block.remarks = (Gap(10 * number, number + 1, REMARKS[number % 2], 0),)
+    source = Told(begin.wait, *told, realtime=True)
+    run = rtaudio.live(source, SMALL, consumers=[lambda frames: None]).open()
+    run.attach_blocks("slow", wait)
+    with run:
+        begin.set()
+        wait_for(lambda: source.left, "end of the source")
+        go_on.set()
+        run.wait()
+    assert len(taken) < 150 < len(told)
+    remarks = [remark for block in taken for remark in block.remarks]
+    assert remarks == [remark for block in told for remark in block.remarks]
+
+
+def test_a_block_that_says_nothing_of_itself_is_handed_on():
+    """No samples, no loss: its remarks are counted and recorded all the same."""
+    taken = []
+    late = Block(noise(0)[:, None], 100, remarks=(Gap(20, 30, "unplaced", 60),))
+    run = rtaudio.live(Told(*blocks(noise(100), 50), late), SMALL).open()
+    run.attach_blocks("the take", taken.append)
+    with run:
+        run.wait()
+    assert taken[-1].remarks == late.remarks
+    assert (run.stats.unplaced, run.stats.lost, run.stats.delivered) == (30, 0, 100)
+
+
+def test_changes_of_the_latency_are_the_microphones():
+    """They are no losses, and another source has none."""
+
+    class Changed(rtaudio.Microphone):
+        @property
+        def stats(self):
+            return replace(
+                super().stats,
+                latency_changes=3,
+                latency_change_ms=12.4,
+                largest_latency_change_ms=-18.0,
+            )
+
+    with rtaudio.live(Changed(host=FakeHost(Script(), VirtualClock())), SMALL, duration_s=1) as run:
+        run.wait()
+    stats = run.stats
+    found = stats.latency_changes, stats.latency_change_ms, stats.largest_latency_change_ms
+    assert found == (3, 12.4, -18.0)
+    assert stats.lost == 0
+    with rtaudio.live(Told(*blocks(noise(100), 50)), SMALL) as run:
+        run.wait()
+    stats = run.stats
+    found = stats.latency_changes, stats.latency_change_ms, stats.largest_latency_change_ms
+    assert found == (0, 0.0, 0.0)
 
 
 def test_each_consumer_gets_every_row_of_its_own_and_an_exception_ends_one_alone():

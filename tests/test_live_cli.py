@@ -2,8 +2,10 @@
 
 import contextlib
 import csv
+import dataclasses
 import fcntl
 import json
+import math
 import os
 import pty
 import re
@@ -14,6 +16,7 @@ import sys
 import termios
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -26,7 +29,9 @@ from sounds import SR
 
 import rtaudio
 from rtaudio.cli import main
+from rtaudio.cli.meter import latency_words, lost_words, meter, sum_up
 from rtaudio.sources.signal import signal as demo
+from rtaudio.words import Words
 
 LIVE = [*COMMAND, "live", "--headless"]
 DEMO = ["live", "demo:", "--headless", "--fast"]
@@ -173,6 +178,101 @@ def test_a_take_with_gaps_is_copied_with_them(here, capsys):
     books = about(here / "a.csv")
     assert_books(books, len(SONG) - 7000, books["frames"])
     assert (books["dropped"], books["outage"], books["samples"]) == (500, 7000, len(SONG))
+
+
+def test_remarks_are_copied_and_said(here, capsys):
+    """The rows are those without them."""
+    soundfile.write("take.wav", SONG, SR, subtype="FLOAT")
+    header, gap = "first_sample,length,cause,uncertainty\n", "3000,500,host,44\n"
+    remarks = "3000,240,refuted,0\n9000,2205,unplaced,4410\n"
+    (here / "take.gaps.csv").write_text(header + gap + remarks)
+    live = "live take.wav --headless --fast --json --features rms"
+    assert main([*live.split(), "--record", "copy.wav"]) == 0
+    out, err = capsys.readouterr()
+    assert err.splitlines()[1:] == [
+        "rtaudio: take.gaps.csv: 2205 samples (0.100 s) more were lost somewhere in "
+        "0.408 … 0.608 s; they are not in the recording",
+        "take.wav: 1.000 s, 44 rows; lost 500 samples (0.023 s): 0 dropped here, about 500 by the "
+        "sound system, about 0 while it was gone; 240 of them turned out not to be lost; about "
+        "2205 samples (0.100 s) more were lost at an unknown place: not in the recording",
+    ]
+    assert (here / "copy.gaps.csv").read_text() == header + gap + remarks
+    *rows, end = map(json.loads, out.splitlines())
+    assert_books(end, SR - 500, len(rows))
+    assert (end["refuted"], end["unplaced"], end["latency_changes"]) == (240, 2205, 0)
+    assert end["lost_by_cause"] == {"dropped": 0, "host": 500, "outage": 0}
+    (here / "take.gaps.csv").write_text(header + gap)
+    assert main([*live.split(), "-q"]) == 0
+    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()][:-1] == rows
+
+
+BOOKS = rtaudio.LiveStats(
+    *(1000, 1000, 0, 0, 0, 0, 0, 50, 0, 0, 10.0, 0, 0.0, 0.0), microphone=None, stages={}
+)
+
+
+@pytest.mark.parametrize(
+    ("what", "words", "short"),
+    [
+        ({}, "nothing lost", "nothing lost"),
+        (
+            {"unplaced": 87397},
+            "about 87397 samples (1.821 s) were lost at an unknown place: not in the recording",
+            "lost 1.82 s at an unknown place",
+        ),
+        (
+            {"host": 480, "dropped": 10, "refuted": 240},
+            "lost 490 samples (0.010 s): 10 dropped here, about 480 by the sound system, about 0 "
+            "while it was gone; 240 of them turned out not to be lost",
+            "lost 0.01 s, 0.01 s of it refuted",
+        ),
+        (
+            {"host": 480, "unplaced": 48000},
+            "lost 480 samples (0.010 s): 0 dropped here, about 480 by the sound system, about 0 "
+            "while it was gone; about 48000 samples (1.000 s) more were lost at an unknown place: "
+            "not in the recording",
+            "lost 0.01 s, 1.00 s at an unknown place",
+        ),
+    ],
+)
+def test_losses_in_words(what, words, short):
+    stats = dataclasses.replace(BOOKS, **what)
+    assert lost_words(stats, 48000) == words
+    with rtaudio.live("demo:", realtime=False, duration_s=1) as run:
+        run.wait()
+    row = run.latest()
+    row.captured[:] = time.perf_counter()
+    seen = SimpleNamespace(
+        latest=lambda: row,
+        answer=lambda: None,
+        stats=dataclasses.replace(stats, age_ms=math.nan),
+        source=SimpleNamespace(sr=48000, name="x"),
+    )
+    assert f"  {short}  " in meter(seen, 500)
+
+
+@pytest.mark.parametrize(
+    ("count", "last", "largest", "words"),
+    [
+        (0, 0.0, 0.0, ""),
+        (1, 12.4, 12.4, "latency changed once, by +12.4 ms"),
+        (3, 12.4, 18.0, "latency changed 3 times, last by +12.4 ms, at most by +18.0 ms"),
+        (2, -3.0, -30.25, "latency changed 2 times, last by -3.0 ms, at most by -30.2 ms"),
+    ],
+)
+def test_changes_of_the_latency_in_words(count, last, largest, words, capsys):
+    """In the last line of a run, behind the losses."""
+    stats = dataclasses.replace(
+        BOOKS,
+        latency_changes=count,
+        latency_change_ms=last,
+        largest_latency_change_ms=largest,
+    )
+    assert latency_words(stats) == words
+    run = SimpleNamespace(stats=stats, source=SimpleNamespace(sr=1000, name="x", notes=[]))
+    sum_up(run, Words(False))
+    end = f"; {words}" if words else ""
+    assert capsys.readouterr().err == f"x: 1.000 s, 50 rows; nothing lost{end}\n"
 
 
 def test_rotated_files_hold_every_sample(here):

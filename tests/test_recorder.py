@@ -23,8 +23,15 @@ from sounds import SR, joined, music
 from rtaudio import Analyzer, Block, FileSource, Settings, SourceError, analyze
 from rtaudio.analysis.frames import FEATURES
 from rtaudio.consumers.recorder import Recorder, wav_header
-from rtaudio.sources.block import CAUSES, Gap
-from rtaudio.sources.gaps_file import HEADER, GapsWriter, gaps_path, read_gaps, write_all
+from rtaudio.sources.block import CAUSES, REMARKS, Gap
+from rtaudio.sources.gaps_file import (
+    HEADER,
+    GapsWriter,
+    gaps_path,
+    read_gaps,
+    read_listed,
+    write_all,
+)
 
 START = datetime(2024, 2, 29, 23, 59, 58, 500_000, UTC)
 NOISE = np.random.default_rng(1).standard_normal((20_000, 3)).astype(np.float32)
@@ -37,6 +44,27 @@ LOSSES = st.lists(
     max_size=3,
 )
 TOLD = st.lists(st.tuples(LOSSES, st.sampled_from([0, 1, 7, 100, 480])), min_size=1, max_size=8)
+
+
+# How far behind its block's end a remark's first sample lies; length, cause and uncertainty.
+REMARKED = st.lists(
+    st.lists(
+        st.tuples(
+            *(st.sampled_from([0, 1, 60, 900]), st.sampled_from([1, 30, 5000])),
+            *(st.sampled_from(REMARKS), st.sampled_from([0, 7, 700])),
+        ),
+        max_size=2,
+    ),
+    max_size=9,
+)
+
+
+def remarked(blocks, what):
+    """The blocks, with remarks on what lies before their end."""
+    for block, remarks in zip(blocks, itertools.chain(what, itertools.repeat(()))):  # noqa: B905
+        end = block.first_sample + len(block)
+        block.remarks = tuple(Gap(max(0, end - back), *more) for back, *more in remarks)
+        yield block
 
 
 def blocks_of(told, noise=NOISE):
@@ -120,6 +148,80 @@ def test_a_take_is_the_axis_with_zeros_in_its_gaps(channels, told, flushes):
         assert path.stat().st_size == len(wav_header(SR, channels, 0)) + samples.nbytes
         assert gaps_path(path).read_bytes().startswith(b"first_sample,length,cause,uncertainty\n")
         assert read_gaps(gaps_path(path), len(samples)) == gaps
+
+
+@given(told=TOLD, what=REMARKED, blocksize=st.sampled_from([64, 479, 16384]))
+@settings(max_examples=60, deadline=None)
+def test_a_remark_is_a_row_of_its_own_and_changes_nothing_else(told, what, blocksize):
+    """Not a sample, not a gap; a replay hands it on where its place is reached."""
+    samples, gaps = axis_of(told)
+    remarks = []
+
+    def noted(blocks):
+        for block in blocks:
+            remarks.extend(block.remarks)
+            yield block
+
+    with tempfile.TemporaryDirectory() as folder:
+        (path,) = record(Path(folder) / "take.wav", noted(remarked(blocks_of(told), what)))
+        assert_bits(read(path), samples)
+        listed = read_listed(gaps_path(path), None)
+        assert listed.remarks == remarks
+        assert merged(listed.gaps) == [gap[:3] for gap in gaps]
+        assert read_gaps(gaps_path(path), None) == listed.gaps
+        listed = read_listed(gaps_path(path), len(samples))
+        unplaced = [remark for remark in remarks if remark.cause == "unplaced"]
+        for remark in listed.remarks:
+            if remark.cause == "refuted":
+                assert 0 < remark.length <= len(samples) - remark.first_sample
+        assert [r for r in listed.remarks if r.cause == "unplaced"] == unplaced
+        position, due = 0, []
+        with FileSource(path, blocksize=blocksize) as source:
+            for block in source:
+                assert_bits(block.samples, samples[block.first_sample :][: len(block)])
+                assert block.lost == sum(gap.length for gap in block.gaps)
+                assert block.first_sample == position + block.lost
+                position = block.first_sample + len(block)
+                due += block.remarks
+                for remark in block.remarks:
+                    assert remark.first_sample < position + (not len(block))
+        assert position == len(samples)
+        assert due == listed.remarks
+        lost = sum(remark.length for remark in unplaced)
+        assert len(source.notes) == bool(unplaced)
+        assert all(note.startswith(f"{gaps_path(path)}: {lost} samples (") for note in source.notes)
+
+
+def test_each_remark_is_of_one_piece(tmp_path):
+    soundfile.write(tmp_path / "take.wav", MUSIC, SR)
+    remarks = [Gap(n * 1000, 5, "unplaced", n) for n in (0, 3, 4, 5, 22)]
+    remarks.append(Gap(len(MUSIC), 1, "unplaced", 0))
+    list_gaps(tmp_path / "take.gaps.csv", *(",".join(map(str, remark)) for remark in remarks))
+    found = []
+    for start, stop in ((0, 4000), (4000, 5000), (5000, None)):
+        with FileSource(tmp_path / "take.wav") as source:
+            source.cut(start, stop)
+            found += [remark for block in source for remark in block.remarks]
+    assert found == remarks
+
+
+def test_a_recording_says_what_was_lost_and_is_not_in_it(tmp_path):
+    soundfile.write(tmp_path / "take.wav", MUSIC, SR)
+    rows = ("0,240,host,48", "0,240,refuted,0", "13230,300,unplaced,22050")
+    list_gaps(tmp_path / "take.gaps.csv", *rows)
+    assert FileSource(tmp_path / "take.wav").notes == [
+        f"{tmp_path}/take.gaps.csv: 300 samples (0.014 s) more were lost somewhere in "
+        "0.600 … 1.600 s; they are not in the recording"
+    ]
+    list_gaps(tmp_path / "take.gaps.csv", *rows, "4410,2205,unplaced,0")
+    features = analyze(tmp_path / "take.wav")
+    assert features.about["notes"] == [
+        f"{tmp_path}/take.gaps.csv: 2505 samples (0.114 s) more were lost somewhere in "
+        "0.200 … 1.600 s; they are not in the recording"
+    ]
+    assert features.about["lost"] == 240  # the refuted ones are zeros all the same
+    list_gaps(tmp_path / "take.gaps.csv", *rows[:2])
+    assert FileSource(tmp_path / "take.wav").notes == []
 
 
 def assert_replayed(source, samples, gaps):
@@ -295,6 +397,48 @@ def test_rotated_files_are_the_take_in_equal_pieces(told, rotate_s):
                 assert gap.first_sample + gap.length <= size
                 listed.append(gap._replace(first_sample=first + gap.first_sample))
     assert merged(listed) == [gap[:3] for gap in gaps]
+
+
+@given(told=TOLD, what=REMARKED, rotate_s=st.sampled_from([1, 1.3, 7.777]))
+@settings(max_examples=60, deadline=None)
+def test_a_remark_is_listed_with_the_file_that_holds_its_place(told, what, rotate_s):
+    """Or with the one before that which is written; at its beginning, if it lies before that."""
+    size = round(rotate_s * 100)
+    blocks = list(remarked((block.copy() for block in blocks_of(told)), what))
+    expected = {}
+    for block in blocks:
+        current = max(0, -(-(block.first_sample + len(block)) // size) - 1)
+        for remark in block.remarks:
+            number = max(0, min(current, max(current - 1, remark.first_sample // size)))
+            begin = max(remark.first_sample, number * size)
+            unsure = remark.uncertainty
+            if remark.cause == "unplaced":
+                unsure = max(0, remark.first_sample + unsure - begin)
+            row = Gap(begin - number * size, remark.length, remark.cause, unsure)
+            expected.setdefault(number, []).append(row)
+    with tempfile.TemporaryDirectory() as folder:
+        paths = record(Path(folder) / "a_%H%M%S.wav", blocks, sr=100, rotate_s=rotate_s)
+        for number, path in enumerate(paths):
+            assert read_listed(gaps_path(path), None).remarks == expected.pop(number, [])
+    assert not expected
+
+
+@pytest.mark.parametrize("why", ["moved", "not ours"])
+def test_a_remark_on_a_file_that_cannot_be_opened_is_listed_with_the_next(
+    tmp_path, monkeypatch, why
+):
+    def refuse(path, **again):
+        raise PermissionError(13, "Permission denied")
+
+    recorder = Recorder(str(tmp_path / "a_%H%M%S.wav"), 100, 3, rotate_s=1, start=START)
+    recorder.take(Block(NOISE[:150], 0))
+    gaps_path(recorder.paths[0]).unlink()
+    if why == "not ours":
+        monkeypatch.setattr("rtaudio.consumers.recorder.GapsWriter", refuse)
+    recorder.take(Block(NOISE[150:160], 150, remarks=(Gap(90, 5, "unplaced", 30),)))
+    recorder.finish()
+    assert read_listed(gaps_path(recorder.paths[1]), None).remarks == [Gap(0, 5, "unplaced", 20)]
+    assert not gaps_path(recorder.paths[0]).exists()
 
 
 def merged(gaps):
@@ -474,11 +618,12 @@ y = np.arange(3000, dtype=np.float32).reshape(1000, 3) + 1
 position = 0
 try:
     for number in range(10_000):
-        count = 1 if kind == "gaps" else 100
-        gap = {"samples": 0, "rotated": 0, "gaps": 1, "zeros": 1_000_000}[kind] * (number > 3)
+        count = 1 if kind in ("gaps", "remarks") else 100
+        gap = {"gaps": 1, "zeros": 1_000_000}.get(kind, 0) * (number > 3)
         gaps = (Gap(position, gap, ("host", "dropped")[number % 2], 0),) if gap else ()
+        remarks = (Gap(position, 1, "refuted", 0),) if kind == "remarks" else ()
         position += gap
-        recorder.take(Block(y[:count], position, gap, gaps=gaps))
+        recorder.take(Block(y[:count], position, gap, gaps=gaps, remarks=remarks))
         position += count
         if number % 2:
             recorder.flush()
@@ -491,7 +636,11 @@ except OSError as error:
 
 
 @pytest.mark.parametrize(
-    ("kind", "limit"), [("samples", 9007), ("gaps", 1003), ("zeros", 20_000), ("rotated", 9007)]
+    ("kind", "limit"),
+    [
+        *(("samples", 9007), ("gaps", 1003), ("remarks", 1003), ("zeros", 20_000)),
+        ("rotated", 9007),
+    ],
 )
 def test_a_full_disk_ends_a_take_whole(tmp_path, kind, limit):
     """A limit on the size of files stands for it: the write fails halfway in the same way."""
@@ -515,6 +664,9 @@ def test_a_full_disk_ends_a_take_whole(tmp_path, kind, limit):
     np.testing.assert_array_equal(samples.any(axis=1), heard)
     assert gaps_path(path).read_bytes().endswith(b"\n")
     assert (len(gaps) > 20) == (kind == "gaps")
+    remarks = read_listed(gaps_path(path), None).remarks
+    assert (len(remarks) > 20) == (kind == "remarks")
+    assert len(remarks) in (0, len(samples), len(samples) - 1)  # one a sample
 
 
 ROWS = """
@@ -530,18 +682,18 @@ writer.add(Gap(200_000, 1, "host", 7))
 size = Path(sys.argv[1]).stat().st_size
 resource.setrlimit(resource.RLIMIT_FSIZE, (size + 3, size + 3))
 try:
-    writer.add(Gap(before, 10**9, "host", 7))
+    writer.add(Gap(before, 10**9, sys.argv[3], 7))
 except OSError as error:
     print(error.errno)
 """
 
 
-@pytest.mark.parametrize("begin", [200_001, 300_000])
-def test_a_row_that_does_not_fit_leaves_the_list_as_it_was(tmp_path, begin):
-    """One that would have grown in its place, and a new one."""
+@pytest.mark.parametrize(("begin", "cause"), [(200_001, "host"), (300_000, "host"), (5, "refuted")])
+def test_a_row_that_does_not_fit_leaves_the_list_as_it_was(tmp_path, begin, cause):
+    """One that would have grown in its place, a new one, and a remark."""
     path = tmp_path / "take.gaps.csv"
     done = subprocess.run(
-        [sys.executable, "-c", ROWS, path, str(begin)], capture_output=True, check=True
+        [sys.executable, "-c", ROWS, path, str(begin), cause], capture_output=True, check=True
     )
     assert done.stdout.strip().isdigit()
     assert path.read_bytes() == HEADER + b"10,99999,outage,7\n200000,1,host,7\n"
@@ -624,6 +776,8 @@ def test_after_the_end_nothing_happens(tmp_path):
         (HEADER + b"9" * 100_000, "line 2"),
         (HEADER + b"10,5,host,0\n14,1,host,0\n", "line 3 begins at sample 14, before the end"),
         (HEADER + b"10,5,host,0\n3,1,host,0\n", "the last gap (15)"),
+        (HEADER + b"10,5,host,0\n9,9,refuted,0\n3,1,host,0\n", "line 4 begins at sample 3, before"),
+        (HEADER + b"1,1,theft,0\n", "and dropped, host, outage, unplaced or refuted"),
     ],
 )
 def test_a_list_that_makes_no_sense(tmp_path, data, words):
@@ -666,6 +820,41 @@ def test_gaps_are_cut_at_the_end_of_the_take(tmp_path):
         assert sum(gap.length for gap in gaps) == max(0, min(total, 25) - 5)
         assert ends == sorted({min(total, end) for end in (15, 24, 25) if min(total, end) > 5})
     assert read_gaps(path, 25) == read_gaps(path, None)
+
+
+def test_remarks_may_begin_anywhere_and_a_refuted_gap_is_cut_at_the_end_too(tmp_path):
+    path = tmp_path / "a.gaps.csv"
+    rows = ("5,10,host,0", "5,10,refuted,0", "0,99,unplaced,0", "20,1,host,3", "21,4,unplaced,6")
+    list_gaps(path, *rows, "3,2,unplaced,4", "25,1,refuted,0")
+    gaps = [Gap(5, 10, "host", 0), Gap(20, 1, "host", 3)]
+    remarks = [
+        *(Gap(5, 10, "refuted", 0), Gap(0, 99, "unplaced", 0), Gap(21, 4, "unplaced", 6)),
+        *(Gap(3, 2, "unplaced", 4), Gap(25, 1, "refuted", 0)),
+    ]
+    assert read_listed(path, None) == (gaps, remarks)
+    assert read_gaps(path, None) == gaps
+    cut = [remarks[0]._replace(length=3), remarks[1], remarks[3]]
+    assert read_listed(path, 8) == ([gaps[0]._replace(length=3)], cut)
+    assert read_listed(path, 21) == (gaps, remarks[:4])  # what is unplaced may be at the end
+    assert read_listed(path, 25) == (gaps, remarks[:4])
+
+
+def test_a_remark_ends_the_row_that_grows_and_never_grows_itself(tmp_path):
+    path = tmp_path / "a.gaps.csv"
+    writer = GapsWriter(path)
+    for begin, cause in [(10, "host"), (15, "host"), (20, "refuted"), (25, "refuted")]:
+        writer.add(Gap(begin, 5, cause, 0))
+    for begin, cause in [(20, "host"), (25, "host"), (30, "unplaced")]:
+        writer.add(Gap(begin, 5, cause, 0))
+    writer.close()
+    again = GapsWriter(path, again=True)
+    again.add(Gap(35, 5, "unplaced", 0))
+    again.close()
+    rows = ("10,10,host,0", "20,5,refuted,0", "25,5,refuted,0", "20,10,host,0")
+    last = ("30,5,unplaced,0", "35,5,unplaced,0")
+    assert path.read_text().splitlines() == [HEADER.decode().strip(), *rows, *last]
+    with pytest.raises(FileNotFoundError):
+        GapsWriter(tmp_path / "b.gaps.csv", again=True)
 
 
 def test_no_list_is_no_gap_and_what_cannot_be_read_is_told(tmp_path):

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import ExitStack
 
@@ -17,7 +18,7 @@ from PIL import Image
 from servers import Jack, Screen, end, wait_for
 from sounds import SR
 
-from rtaudio import Look, Microphone, Settings
+from rtaudio import ArraySource, Block, Gap, Look, Microphone, Settings
 from rtaudio.pipeline import Live
 from rtaudio.session import Session
 from rtaudio.sources.signal import signal as demo_signal
@@ -352,6 +353,65 @@ def test_while_the_device_is_changed_the_run_goes_on(tmp_path, monkeypatch, trai
             assert time.monotonic() < deadline
         assert session.run.model is old.model
         wait_for(session.run.answer, "answer of the model, from the other device")
+
+
+def test_remarks_in_the_status_line_and_in_a_recording_begun_in_the_middle(tmp_path, monkeypatch):
+    """A take of which they say nothing is not told of them."""
+    monkeypatch.chdir(tmp_path)
+    y, heard, go_on = np.ones((1000, 1), np.float32), threading.Event(), threading.Event()
+
+    class Remarking(ArraySource):
+        def __iter__(self):
+            yield Block(y, 500, 500, gaps=(Gap(0, 500, "host", 0),))
+            heard.set()
+            go_on.wait()
+            yield Block(y, 1500)
+            yield Block(
+                y,
+                2600,
+                100,
+                gaps=(Gap(2500, 100, "host", 0),),
+                remarks=(
+                    *(Gap(0, 500, "refuted", 2000), Gap(300, 3, "unplaced", 900)),
+                    *(Gap(1400, 70, "unplaced", 400), Gap(2500, 60, "refuted", 0)),
+                ),
+            )
+
+    with ExitStack() as stack:
+        stack.callback(open_canvas("egl", (16, 16), show=False).close)
+        session = Session(Live(Remarking(y, 1000), Settings()), Look())
+        stack.callback(session.close)
+        session.run.start()
+        assert heard.wait(10)
+        wait_for(lambda: session.run.stats.processed, "the first block")
+        session.record()
+        go_on.set()
+        session.run.wait()
+        said, alarm = session.words()
+        assert "lost 600 samples (0.60 s), 0.56 s of it refuted, 0.07 s at an unknown place" in said
+        assert alarm
+    (path,) = tmp_path.glob("*.gaps.csv")
+    rows = ["1000,100,host,0", "0,70,unplaced,300", "1000,60,refuted,0"]
+    assert path.read_text().splitlines()[1:] == rows
+
+
+def test_what_was_lost_at_an_unknown_place_is_no_nothing():
+    y = np.ones((1000, 1), np.float32)
+
+    class Remarking(ArraySource):
+        def __iter__(self):
+            yield Block(y, 0, remarks=(Gap(0, 500, "unplaced", 900),))
+
+    with ExitStack() as stack:
+        stack.callback(open_canvas("egl", (16, 16), show=False).close)
+        session = Session(Live(Remarking(y, 1000), Settings()), Look())
+        stack.callback(session.close)
+        session.run.start()
+        session.run.wait()
+        said, alarm = session.words()
+        assert "lost 0.50 s at an unknown place" in said
+        assert "nothing" not in said
+        assert alarm
 
 
 def test_a_picture_asked_for_at_the_end_is_written(screen, tmp_path):

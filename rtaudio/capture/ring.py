@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from mmap import mmap
 
 FLOAT_BYTES = 4
-RECORD = Struct("<8q")
+NO_AGE = -1  # ns
+RECORD = Struct("<9q")
 HEADER_BYTES = 192  # three cache lines: what never changes, the writer's, the reader's
 WRITTEN, DROPPED, FINISHED, PRIORITY = 8, 9, 10, 11
 READ_RECORDS, READ_SAMPLES = 16, 17
@@ -34,11 +35,14 @@ class Record(NamedTuple):
     clock_ns: int
     """`wire.uptime_ns` when the callback was called."""
     age_ns: int
-    """How old the first sample was then, by the device's clock; -1 where that makes no sense."""
+    """How old the first sample was then, by the host's ADC time; negative if that lies in the
+    future, as it does by some; `NO_AGE` where it makes no sense."""
     overflow: int
     """How often the host said so far that it had lost samples."""
     at: int
     """Where its samples begin, counted in samples kept."""
+    host_ns: int = 0
+    """The host's own time then (PortAudio's ``currentTime``), in ns from a start of its own."""
 
 
 def size(channels: int, samples: int, records: int) -> int:
@@ -63,7 +67,13 @@ class RingWriter(_Ring):
     _written = _first = _kept = _dropped = _overflows = 0
 
     def write(
-        self, data: memoryview, count: int, clock_ns: int, age_ns: int, overflow: bool
+        self,
+        data: memoryview,
+        count: int,
+        clock_ns: int,
+        age_ns: int,
+        overflow: bool,
+        host_ns: int = 0,
     ) -> int:
         """Copy a block of ``count`` samples in, or drop it; returns how many records there are.
 
@@ -90,7 +100,7 @@ class RingWriter(_Ring):
         RECORD.pack_into(
             self._table,
             number % self.records * RECORD.size,
-            *(number, first, count, self._dropped, clock_ns, age_ns, self._overflows, kept),
+            *(number, first, count, self._dropped, clock_ns, age_ns, self._overflows, kept, host_ns),
         )
         self._kept = kept + count
         self._written = header[WRITTEN] = number + 1

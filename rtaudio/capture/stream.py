@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from rtaudio.capture import wire
+from rtaudio.capture import ring, wire
 from rtaudio.capture.devices import (
     Device,
     DeviceError,
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from rtaudio.capture.ring import RingWriter
 
 PRIORITY = 60  # below the kernel's own interrupt threads
+OLDEST_S = 20.0  # an ADC time that is further from now is none
+FUTURE_S = 0.4  # some are late by a block or two
+LATEST_S = 9e9  # later than any clock is, and in ns within 64 bits; no NaN is below it
 
 
 class Callback:
@@ -53,10 +56,13 @@ class Callback:
             self._first = False
             self._writer.granted(self._begin())
         adc, now = time.inputBufferAdcTime, time.currentTime
-        age_ns = int((now - adc) * 1e9) if 0 < adc <= now < adc + 10 else -1
+        host_ns = int(now * 1e9) if abs(now) < LATEST_S else 0
+        makes_sense = 0 < adc and -FUTURE_S < now - adc < OLDEST_S
+        age_ns = int((now - adc) * 1e9) if makes_sense else ring.NO_AGE
         overflow = bool(status) and bool(status.input_overflow)
         data = memoryview(indata).cast("B")
-        self._ring_bell(self._writer.write(data, frames, clock_ns, age_ns, overflow))
+        written = self._writer.write(data, frames, clock_ns, age_ns, overflow, host_ns)
+        self._ring_bell(written)
 
 
 def realtime_priority() -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rtaudio.cli import CHECK_FAILED, DONE, UNREADABLE
-from rtaudio.cli.meter import heard_s, lost_words
+from rtaudio.cli.meter import heard_s, latency_words, lost_words
 from rtaudio.words import Words, one_line
 
 if TYPE_CHECKING:
@@ -92,7 +92,12 @@ def _about(
         },
         "xruns": microphone.overflows if microphone is not None else 0,
         "lost": stats.lost,
-        **{cause: getattr(stats, cause) for cause in ("dropped", "host", "outage")},
+        **stats.lost_by_cause,
+        "unplaced": stats.unplaced,
+        "refuted": stats.refuted,
+        "latency_changes": stats.latency_changes,
+        "latency_change_ms": stats.latency_change_ms,
+        "largest_latency_change_ms": stats.largest_latency_change_ms,
         "frames": stats.frames,
         "skipped": stats.skipped,
         "drift_ppm": None,
@@ -206,6 +211,8 @@ def _words(
         f"The driver claims {about['claimed_ms']:.1f} ms from capture to callback; that is no "
         "measurement.",
     ]
+    if stats.latency_changes:
+        lines.append(f"{latency_words(stats).capitalize()}.")
     if "adc_to_callback" not in about["stages"]:
         why = "makes no sense" if about["duration_s"] > ADC_KNOWN_S else "is not known well yet"
         lines.append(f"The device's own time {why}: ages count from the earliest callback.")

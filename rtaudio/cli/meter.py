@@ -8,7 +8,7 @@ import time
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
-from rtaudio.words import clock, one_line
+from rtaudio.words import clock, losses, one_line
 
 if TYPE_CHECKING:
     from rtaudio.books import LiveStats
@@ -42,7 +42,9 @@ def meter(run: Live, width: int) -> str:
     gone = since_s > GONE_S
     rms, peak = (20 * math.log10(max(float(x[0]), 1e-6)) for x in (row.rms, row.peak))
     seconds = heard_s(stats, run.source.sr)
-    lost = f"lost {stats.lost / run.source.sr:.2f} s" if stats.lost else "nothing lost"
+    sr = run.source.sr
+    lost = f"lost {stats.lost / sr:.2f} s" if stats.lost else ""
+    lost = losses(lost, stats.refuted / sr, stats.unplaced / sr)
     parts = [f"{rms:6.1f} dBFS", clock(seconds), lost]
     answer = run.answer()
     if answer is not None:
@@ -92,11 +94,33 @@ def heard_s(stats: LiveStats, sr: int) -> float:
 
 def lost_words(stats: LiveStats, sr: int) -> str:
     """How much was lost, and how."""
-    if not stats.lost:
-        return "nothing lost"
+    words = []
+    if stats.lost:
+        words.append(
+            f"lost {stats.lost} samples ({stats.lost / sr:.3f} s): {stats.dropped} dropped here, "
+            f"about {stats.host} by the sound system, about {stats.outage} while it was gone"
+        )
+    if stats.refuted:
+        words.append(f"{stats.refuted} of them turned out not to be lost")
+    if stats.unplaced:
+        more = "more " if stats.lost else ""
+        words.append(
+            f"about {stats.unplaced} samples ({stats.unplaced / sr:.3f} s) {more}were lost at an "
+            "unknown place: not in the recording"
+        )
+    return "; ".join(words) or "nothing lost"
+
+
+def latency_words(stats: LiveStats) -> str:
+    """How often the latency changed, and by how much; empty if it did not."""
+    last, largest = stats.latency_change_ms, stats.largest_latency_change_ms
+    if not stats.latency_changes:
+        return ""
+    if stats.latency_changes == 1:
+        return f"latency changed once, by {last:+.1f} ms"
     return (
-        f"lost {stats.lost} samples ({stats.lost / sr:.3f} s): {stats.dropped} dropped here, "
-        f"about {stats.host} by the sound system, about {stats.outage} while it was gone"
+        f"latency changed {stats.latency_changes} times, last by {last:+.1f} ms, at most by "
+        f"{largest:+.1f} ms"
     )
 
 
@@ -107,7 +131,7 @@ def sum_up(run: Live, words: Words) -> None:
         words.error(note)
     if stats.invalid:
         words.error(f"{stats.invalid} samples were NaN, Inf or beyond 1e12, taken as 0")
-    lost = lost_words(stats, sr)
+    lost = "; ".join(filter(None, (lost_words(stats, sr), latency_words(stats))))
     words.say(f"{_name(run)}: {heard_s(stats, sr):.3f} s, {stats.frames} rows; {lost}")
     if stats.skipped:
         words.error(
@@ -124,4 +148,5 @@ def books(run: Live) -> dict[str, Any]:
         name: {**delay.as_dict(), "last_10_s": delay.recent.as_dict()}
         for name, delay in stats.stages.items()
     }
-    return {**microphone, **counters, "lost": stats.lost, "stages": stages}
+    lost = {"lost": stats.lost, "lost_by_cause": stats.lost_by_cause}
+    return {**microphone, **counters, **lost, "stages": stages}

@@ -35,8 +35,9 @@ class Recorder:
     ``pattern`` is a path in which strftime's codes (``%Y%m%d_%H%M%S``) stand for the time (UTC)
     of the file's first sample; ``start`` is the time of sample 0. With ``rotate_s`` every file
     holds so many seconds but the last, and none is lost between them. Beside each file, from its
-    start, TAKE.gaps.csv lists its gaps. Nothing is overwritten: a first file that is there raises
-    `FileExistsError`, a later one gets ``-2``, ``-3`` … before its suffix.
+    start, TAKE.gaps.csv lists its gaps, and the remarks on them. Nothing is overwritten: a first
+    file that is there raises `FileExistsError`, a later one gets ``-2``, ``-3`` … before its
+    suffix.
 
     Called by one thread. Holds no samples, and the file can be opened as it is after each
     `flush`, however the run ends. `OSError`, with its ``filename``, ends the recording: what was
@@ -69,7 +70,7 @@ class Recorder:
         self._file: _Take | None = self._open()
 
     def take(self, block: Block) -> None:
-        """Write a block, and zeros for what was lost before it.
+        """Write a block, and zeros for what was lost before it; list its remarks.
 
         ``block.samples`` is used at the call alone. Blocks that were not handed over, since the
         disk was too slow for them, are listed as dropped, and a loss without a cause as the
@@ -94,6 +95,8 @@ class Recorder:
                     file.lose(some.stop - some.start, gap.cause, gap.uncertainty)
             for file, some in self._files(len(block.samples)):
                 file.write(block.samples[some])
+            for remark in block.remarks:  # at last, since they may be of this block
+                self._remark(remark)
 
     def flush(self) -> None:
         """Make the header true: what was taken can be read from now on."""
@@ -107,6 +110,21 @@ class Recorder:
             with self._or_end():
                 self._file.finish()
             self._file = None
+
+    def _remark(self, remark: Gap) -> None:
+        """List it beside the file that holds its first sample: this one, or the one before.
+
+        What lies before both is listed at the beginning of the one before.
+        """
+        assert self._file is not None
+        if max(0, remark.first_sample) < self._first:
+            assert self._length is not None
+            with contextlib.suppress(FileNotFoundError, PermissionError):  # moved away meanwhile
+                gaps = GapsWriter(gaps_path(self.paths[-2]), again=True)
+                with contextlib.closing(gaps):
+                    gaps.add(_counted_from(self._first - self._length, remark))
+                return
+        self._file.remark(_counted_from(self._first, remark))
 
     def _files(self, count: int) -> Iterator[tuple[_Take, slice]]:
         """Which file each of the next ``count`` samples goes to."""
@@ -154,6 +172,15 @@ class Recorder:
             raise OSError(error.errno, error.strerror, str(place)) from None
 
 
+def _counted_from(first: int, remark: Gap) -> Gap:
+    """A remark in a file whose first sample is ``first``: what lies before is at its beginning."""
+    begin = max(remark.first_sample, first)
+    unsure = remark.uncertainty
+    if remark.cause == "unplaced":  # the interval ends where it did
+        unsure = max(0, remark.first_sample + unsure - begin)
+    return remark._replace(first_sample=begin - first, uncertainty=unsure)
+
+
 class _Take:
     """One WAV file and its gaps. Raises `OSError` where one of them is there or can't be written.
 
@@ -189,6 +216,10 @@ class _Take:
         self._gaps.add(Gap(self.length, count, cause, uncertainty))
         self._wav.seek(end)
         self.length += count
+
+    def remark(self, remark: Gap) -> None:
+        """List a remark; nothing is appended."""
+        self._gaps.add(remark)
 
     def flush(self) -> None:
         """Make the header true. The gaps are already."""

@@ -30,11 +30,18 @@ class BoundedQueue(Generic[Item]):
     """Items from one thread to another, of ``capacity`` rows (or samples) altogether.
 
     Where it is full, ``put`` waits for the reader; with ``skip`` it throws the oldest away, and
-    counts them.
+    counts them. ``hand_on`` is called with each that is thrown away and the one behind it.
     """
 
-    def __init__(self, capacity: int, *, skip: bool) -> None:
+    def __init__(
+        self,
+        capacity: int,
+        *,
+        skip: bool,
+        hand_on: Callable[[Item, Item], None] = lambda thrown, behind: None,
+    ) -> None:
         self.skip = skip
+        self._hand_on = hand_on
         self.skipped = 0
         """How many rows were thrown away."""
         self.delays = Delays("frame_to_consumer")
@@ -59,6 +66,7 @@ class BoundedQueue(Generic[Item]):
                     self._length -= len(oldest)
                     self.skipped += len(oldest)
                     self._thrown = True
+                    self._hand_on(oldest, self._items[0][0] if self._items else item)
                 else:
                     self._changed.wait()
             if not self._closed:

@@ -31,17 +31,28 @@ def check_sizes(sr: int, blocksize: int | None) -> None:
 #: to us (estimated from its clock), or not there since the device was gone (estimated likewise).
 CAUSES = ("dropped", "host", "outage")
 
+#: What is known of losses beside the gaps, and puts nothing onto the sample axis. ``unplaced``:
+#: samples were lost at a place that is not known well enough. They are no gap: no zeros, no marked
+#: rows, and sample numbers behind them may be off by so many. ``refuted``: a gap that was declared
+#: is none after all. It stays on the axis, with its zeros.
+REMARKS = ("unplaced", "refuted")
+
 
 class Gap(NamedTuple):
-    """Lost samples: an interval of the absolute sample axis, with its cause."""
+    """Lost samples: an interval of the absolute sample axis, with its cause.
+
+    A remark on a loss (`Block.remarks`) has the same form; its cause is one of `REMARKS`.
+    """
 
     first_sample: int
-    """Absolute number of the first lost one."""
+    """Absolute number of the first lost one. ``unplaced``: where it may be at the earliest."""
     length: int
+    """How many were lost. ``refuted``: how many of them were not."""
     cause: str
-    """One of `CAUSES`."""
+    """One of `CAUSES`; in a remark, of `REMARKS`."""
     uncertainty: int
-    """0: place and length are exact. Else each is true within so many samples."""
+    """0: place and length are exact. Else each is true within so many samples. ``unplaced``: they
+    were lost somewhere in ``first_sample`` … ``first_sample + uncertainty``."""
 
 
 @dataclass(slots=True, eq=False)
@@ -63,9 +74,12 @@ class Block:
     called: float = math.nan
     """When the sound system called back with it (a recording at its pace: when one would have),
     in s on the same clock; NaN where nobody did."""
+    remarks: tuple[Gap, ...] = ()
+    """What became known of losses elsewhere (`REMARKS`): they may lie long before this block, and
+    are no part of ``lost``. A block without samples may carry some."""
 
     def __len__(self) -> int:
-        """Return the number of samples of each channel; 0 for a block that tells a loss alone."""
+        """Return the number of samples of each channel; 0 for a block that reports a loss alone."""
         return len(self.samples)
 
     def copy(self) -> Block:
@@ -75,19 +89,26 @@ class Block:
     def before(self, end: int) -> Block:
         """The part that lies before the sample ``end``, of what it borrows; it may be empty."""
         first = min(self.first_sample, end)
-        gaps = [
-            gap._replace(length=min(gap.length, end - gap.first_sample))
-            for gap in self.gaps
-            if gap.first_sample < end
-        ]
         return Block(
             self.samples[: max(0, end - self.first_sample)],
             first,
             max(0, self.lost - (self.first_sample - first)),
             self.captured,
-            tuple(gaps),
+            _before(self.gaps, end),
             self.called,
+            _before(self.remarks, end),
         )
+
+
+def _before(gaps: tuple[Gap, ...], end: int) -> tuple[Gap, ...]:
+    """What begins before the sample ``end``, cut there if its place is known."""
+    return tuple(
+        gap
+        if gap.cause == "unplaced"
+        else gap._replace(length=min(gap.length, end - gap.first_sample))
+        for gap in gaps
+        if gap.first_sample < end
+    )
 
 
 class Source(Protocol):

@@ -15,7 +15,7 @@ import soundfile
 
 from rtaudio.sources.block import Block, Gap, SourceError, check_sizes
 from rtaudio.sources.clock import HEAD, wall_clock
-from rtaudio.sources.gaps_file import gaps_path, read_gaps
+from rtaudio.sources.gaps_file import Listed, gaps_path, read_listed
 from rtaudio.sources.pace import paced, realtime_blocksize
 
 if TYPE_CHECKING:
@@ -39,11 +39,12 @@ class FileSource:
     ``realtime=True`` delivers them at the pace of a microphone, ``blocksize`` is then 10 ms.
     Nothing is taken from the header but what is needed to decode: however long it claims to be,
     the memory is one block's, and a recording that ends early is said so in ``notes``.
-    What TAKE.gaps.csv beside TAKE.wav lists is delivered as lost, and not as samples.
+    What TAKE.gaps.csv beside TAKE.wav lists as gaps is delivered as lost, and not as samples; its
+    remarks come with the block that reaches their first sample.
     `SourceError` says what cannot be read, and why.
     """
 
-    _gaps: tuple[Gap, ...] = ()
+    _listed = Listed([], [])
     _start = 0
     _stop: int | None = None
     _mend = "what ffmpeg can still read of it: ffmpeg -i FILE mended.wav"
@@ -54,10 +55,23 @@ class FileSource:
         self.name = str(path)
         self._open(Path(path), realtime, blocksize)
         try:
-            self._gaps = tuple(read_gaps(gaps_path(path), self._total))
+            self._take_listed(read_listed(gaps_path(path), self._total), str(gaps_path(path)))
         except SourceError:
             self._file.close()
             raise
+
+    def _take_listed(self, listed: Listed, name: str) -> None:
+        """Take what the list ``name`` says, and note what was lost and is not on the axis."""
+        self._listed = listed
+        unplaced = [remark for remark in listed.remarks if remark.cause == "unplaced"]
+        if unplaced:
+            lost = sum(remark.length for remark in unplaced)
+            first = min(remark.first_sample for remark in unplaced)
+            end = max(remark.first_sample + remark.uncertainty for remark in unplaced)
+            self.notes.append(
+                f"{name}: {lost} samples ({lost / self.sr:.3f} s) more were lost somewhere in "
+                f"{first / self.sr:.3f} … {end / self.sr:.3f} s; they are not in the recording"
+            )
 
     def _open(self, file: Path | int | IO[bytes], realtime: bool, blocksize: int | None) -> None:
         check_sizes(1, blocksize)
@@ -103,6 +117,7 @@ class FileSource:
         if position:
             self._seek(position)
         gaps, lost = self._gaps_inside(), []  # still to come; before the next block
+        remarks = deque(r for r in self._listed.remarks if r.first_sample >= position)
         while True:
             if gaps and gaps[0].first_sample == position:
                 gap = gaps.popleft()
@@ -113,9 +128,11 @@ class FileSource:
             until = gaps[0].first_sample if gaps else self._stop
             room = len(buffer) if until is None else until - position
             samples = self._read(buffer[:room], position)
-            if len(samples) or lost:
+            at_end = not len(samples) and self._stop is None  # also what is said of the end itself
+            due = _due(remarks, position + len(samples) + at_end)
+            if len(samples) or lost or due:
                 missing = before + sum(gap.length for gap in lost)
-                yield Block(samples, position, missing, gaps=tuple(lost))
+                yield Block(samples, position, missing, gaps=tuple(lost), remarks=due)
             if not len(samples):
                 break
             position += len(samples)
@@ -126,7 +143,7 @@ class FileSource:
     def _gaps_inside(self) -> deque[Gap]:
         """The gaps, or what lies of them in the piece that is asked for."""
         inside: deque[Gap] = deque()
-        for gap in self._gaps:
+        for gap in self._listed.gaps:
             first, end = max(gap.first_sample, self._start), gap.first_sample + gap.length
             end = end if self._stop is None else min(end, self._stop)
             if first < end:
@@ -206,6 +223,14 @@ class FileSource:
                 f"{self.name}: ends early: its header promises {promised / self.sr:.2f} s, "
                 f"{position / self.sr:.2f} s are there"
             )
+
+
+def _due(remarks: deque[Gap], reached: int) -> tuple[Gap, ...]:
+    """Take the remarks on what lies before the sample ``reached``; their order stays."""
+    due = []
+    while remarks and remarks[0].first_sample < reached:
+        due.append(remarks.popleft())
+    return tuple(due)
 
 
 class _Forward(soundfile.SoundFile):  # type: ignore[misc]

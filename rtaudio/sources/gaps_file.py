@@ -1,14 +1,19 @@
-"""The list of gaps beside a take: TAKE.gaps.csv, a header and one row a gap."""
+"""The list of gaps beside a take: TAKE.gaps.csv, a header and one row a gap.
+
+Between them stand the remarks on losses (`block.REMARKS`), a row each, at the place where they
+became known: a gap's row is true when it is written and stays, and a later row may refute it.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from rtaudio.sources.block import CAUSES, Gap, SourceError
+from rtaudio.sources.block import CAUSES, REMARKS, Gap, SourceError
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -18,7 +23,17 @@ HEADER = b"first_sample,length,cause,uncertainty\n"
 LARGEST = 1 << 50  # as `Analyzer.feed` takes at once
 _ROW = re.compile(rb"(\d{1,16}),(\d{1,16}),([a-z]+),(\d{1,16})\r?\n?")
 _LONGEST = 100  # bytes of a line
+_KINDS = (*CAUSES, *REMARKS)
 _MEND = "mend it, or delete the file to take the gaps for silence"
+
+
+class Listed(NamedTuple):
+    """What a list holds."""
+
+    gaps: list[Gap]
+    """In rising order; also those that are refuted, since their zeros are in the take."""
+    remarks: list[Gap]
+    """In the order in which they became known."""
 
 
 def gaps_path(path: str | PathLike[str]) -> Path:
@@ -27,26 +42,33 @@ def gaps_path(path: str | PathLike[str]) -> Path:
 
 
 def read_gaps(path: Path, total: int | None) -> list[Gap]:
-    """The gaps that the file ``path`` lists, in rising order; none where there is no such file.
+    """The gaps alone of what `read_listed` reads."""
+    return read_listed(path, total).gaps
+
+
+def read_listed(path: Path, total: int | None) -> Listed:
+    """The gaps and remarks that the file ``path`` lists; none where there is no such file.
 
     ``total`` is the length of the take in samples, if known: a gap that reaches beyond it is cut,
     one that begins there is left out, since a run that was killed may have listed more than it
     could record. So may a last line have no end: it is left out where it makes no sense.
-    Raises `SourceError` where the file can't be read or lists anything but gaps in rising order.
+    Raises `SourceError` where the file can't be read, or lists anything but remarks, and gaps in
+    rising order.
     """
     try:
         with path.open("rb") as file:
-            return parse_gaps(file, path, total)
+            return parse_listed(file, path, total)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENAMETOOLONG):
-            return []
+            return Listed([], [])
         reason = error.strerror or "can't be read"
         raise SourceError(f"{path}: {reason}: {_MEND}") from None
 
 
-def parse_gaps(file: IO[bytes], path: str | Path, total: int | None) -> list[Gap]:
-    """As `read_gaps`, of an open file."""
+def parse_listed(file: IO[bytes], path: str | Path, total: int | None) -> Listed:
+    """As `read_listed`, of an open file."""
     gaps: list[Gap] = []
+    remarks: list[Gap] = []
     end = number = 0
     while line := file.readline(_LONGEST):
         number += 1
@@ -60,8 +82,10 @@ def parse_gaps(file: IO[bytes], path: str | Path, total: int | None) -> list[Gap
                 shown = ascii(line.strip())[1:]
                 raise SourceError(
                     f"{path}: line {number}, {shown}, is no gap: whole numbers up to 2^50, and "
-                    f"{', '.join(CAUSES[:-1])} or {CAUSES[-1]}: {_MEND}"
+                    f"{', '.join(_KINDS[:-1])} or {_KINDS[-1]}: {_MEND}"
                 )
+        elif gap.cause in REMARKS:
+            remarks += _inside(gap, total)
         elif gap.first_sample < end:
             raise SourceError(
                 f"{path}: line {number} begins at sample {gap.first_sample}, "
@@ -69,34 +93,44 @@ def parse_gaps(file: IO[bytes], path: str | Path, total: int | None) -> list[Gap
             )
         else:
             end = gap.first_sample + gap.length
-            inside = gap.length if total is None else min(gap.length, total - gap.first_sample)
-            if inside > 0:
-                gaps.append(gap._replace(length=inside))
-    return gaps
+            gaps += _inside(gap, total)
+    return Listed(gaps, remarks)
+
+
+def _inside(gap: Gap, total: int | None) -> list[Gap]:
+    """What there is of a gap, or of a remark, in a take of ``total`` samples."""
+    room = LARGEST if total is None else total - gap.first_sample
+    if gap.cause == "unplaced":  # nothing of it takes room
+        return [gap] if room >= 0 and gap.length else []
+    return [gap._replace(length=min(gap.length, room))] if room > 0 and gap.length else []
 
 
 def _gap(line: bytes) -> Gap | None:
-    """The gap of a row, if it is one."""
+    """The gap or the remark of a row, if it is one."""
     row = _ROW.fullmatch(line)
     if row is None:
         return None
     gap = Gap(int(row[1]), int(row[2]), row[3].decode(), int(row[4]))
     fits = gap.first_sample + gap.length <= LARGEST and gap.uncertainty <= LARGEST
-    return gap if fits and gap.cause in CAUSES else None
+    return gap if fits and gap.cause in _KINDS else None
 
 
 class GapsWriter:
-    """Lists gaps in a new file ``path``; it is true and whole after each `add`.
+    """Lists gaps and remarks in a new file ``path``; it is true and whole after each `add`.
 
     Gaps that touch and have one cause are one row, which grows in its place: its numbers never
-    become shorter. Raises `OSError` where the file is there already or can't be written.
+    become shorter. A remark is a row of its own, and ends the one that grows. Raises `OSError`
+    if the file is there already or can't be written; ``again``: if it is not there.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("xb", buffering=0)
+    def __init__(self, path: Path, *, again: bool = False) -> None:
+        """``again``: go on with a list that was closed."""
+        self._file = path.open("r+b" if again else "xb", buffering=0)
         self._gap = Gap(-1, 0, "", 0)  # of the last row
         self._row = b""
-        self._end = 0  # of the file, in bytes
+        self._end = self._file.seek(0, io.SEEK_END)  # of the file, in bytes
+        if again:
+            return
         try:
             self._put(HEADER, over=b"")
         except OSError:
@@ -105,9 +139,10 @@ class GapsWriter:
             raise
 
     def add(self, gap: Gap) -> None:
-        """Add a gap behind all others. Where the disk is full, the file stays as it was."""
+        """Add a gap behind all others, or a remark. If the disk is full, the file stays as is."""
         last, over = self._gap, b""
-        if gap.cause == last.cause and gap.first_sample == last.first_sample + last.length:
+        touching = gap.first_sample == last.first_sample + last.length
+        if touching and gap.cause == last.cause and gap.cause in CAUSES:
             unsure = max(gap.uncertainty, last.uncertainty)
             gap = Gap(last.first_sample, last.length + gap.length, gap.cause, unsure)
             over = self._row

@@ -15,8 +15,8 @@ import numpy as np
 from rtaudio.capture.devices import Device, DeviceError
 from rtaudio.capture.process import WAIT_S, ProcessHost, list_devices
 from rtaudio.capture.wire import Opened, Request
-from rtaudio.sources.block import CAUSES, Block, Gap, SourceError, check_sizes
-from rtaudio.sources.timeline import Placed, Timeline
+from rtaudio.sources.block import CAUSES, REMARKS, Block, Gap, SourceError, check_sizes
+from rtaudio.sources.timeline import Placed, Remark, Timeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 SILENT_S = 2.0  # no samples for so long: the capture is replaced; zeros for so long: said
 OPENING_S = 10.0  # a device that has not answered by then never will
 REOPENING_S = 3.0  # and one that had answered before, or twice as long as it took then
+AWAY_S = 1.0  # who has not looked for so long can't say that nothing came
 RETRY_S = 1.0
 TELL_S = 0.25  # how often a lasting outage is told, as a block without samples
 KEPT_BACK_S = 0.5  # of an outage, until it is over and its length is known
@@ -101,6 +102,18 @@ class MicrophoneStats:
     """How much later than the earliest nine blocks in ten come, at most."""
     adc_time: bool = False
     """Whether `Block.captured` is by the device's own clock; else by that of the callback."""
+    captured_within_ms: float = math.nan
+    """How far `Block.captured` may be off, as far as that is known: so much its clock wanders."""
+    unplaced: int = 0
+    """Lost by the sound system at a place that is not known: not on the sample axis, and not
+    among the lost ones above. An estimate."""
+    refuted: int = 0
+    """Of the lost ones, those that turned out not to be lost."""
+    latency_changes: int = 0
+    """How often the sound system's latency changed for good, without a loss."""
+    latency_change_ms: float = 0.0
+    """The last such change; positive: later."""
+    largest_latency_change_ms: float = 0.0
     latency_ms: float = math.nan
     """What the driver claims as the age of a sample when it is delivered."""
     realtime_priority: int = 0
@@ -117,6 +130,8 @@ class _Outage:
 
     def __init__(self, began_ns: float, step_ns: float, uncertainty: int) -> None:
         self.began_ns, self._step_ns, self.uncertainty = began_ns, step_ns, uncertainty
+        self.adc_lag_ns: float | None = None
+        """From the arrival to the ADC time where it began, if that is good enough."""
         self._told = 0
 
     def so_far(self, now_ns: float) -> int:
@@ -136,7 +151,8 @@ class _Stream:
         assert capture.ring is not None
         assert capture.opened is not None
         self.capture, self.ring, self.opened = capture, capture.ring, capture.opened
-        self.timeline = Timeline(self.opened.sr, settle=after is not None)
+        graph = "JACK" in self.opened.hostapi
+        self.timeline = Timeline(self.opened.sr, settle=after is not None, graph=graph)
         self.after = after
         """The outage that its first block ends."""
         self.overflows = 0
@@ -147,10 +163,14 @@ class _Stream:
         self.begun = False
         """Whether something came."""
         self._last_ns = now_ns  # when something came
+        self._looked_ns = now_ns
         self._broken = ""
 
     def look(self, now_ns: int) -> None:
         """Take the records that have come."""
+        away_ns, self._looked_ns = now_ns - self._looked_ns, now_ns
+        if away_ns > AWAY_S * 1e9:  # this process was stopped: the other one may have been, too
+            self._last_ns += away_ns
         try:
             records = self.ring.new()
         except ValueError as error:
@@ -176,8 +196,11 @@ class _Stream:
     def outage(self) -> _Outage:
         """The one that begins where this stream ends."""
         line = self.timeline
-        began = line.time_of(self.end) if self.end else float(self._last_ns)
-        return _Outage(began, line.step_ns, line.margin())
+        began = line.arrives_at(self.end) if self.end else float(self._last_ns)
+        outage = _Outage(began, line.step_ns, line.margin())
+        if self.end and line.adc_trusted:
+            outage.adc_lag_ns = line.adc_at(self.end) - began
+        return outage
 
 
 def devices(kind: str = "inputs") -> list[Device]:
@@ -257,6 +280,9 @@ class Microphone:
         self._axis = 0  # absolute number of the next sample
         self._processed = 0
         self._lost = dict.fromkeys(CAUSES, 0)
+        self._remarked = dict.fromkeys(REMARKS, 0)
+        self._changes = 0  # of latency
+        self._last_change_ms = self._largest_change_ms = 0.0
         self._restarts = 0
         self._stopping = False
         self._zeros = 0  # how many came in a row
@@ -324,7 +350,13 @@ class Microphone:
     def stats(self) -> MicrophoneStats:
         """The books so far. May be called by any thread."""
         (delivered, overflows), stream = self._before, self._stream
-        lost: dict[str, Any] = dict(self._lost)
+        lost: dict[str, Any] = {
+            **self._lost,
+            **self._remarked,
+            "latency_changes": self._changes,
+            "latency_change_ms": self._last_change_ms,
+            "largest_latency_change_ms": self._largest_change_ms,
+        }
         if stream is None:
             return replace(self._last_stats, processed=self._processed, **lost)
         drift = stream.timeline.drift or (None, None, None)
@@ -340,6 +372,7 @@ class Microphone:
             drift_over_s=drift[2],
             jitter_ms=stream.timeline.jitter_ns / 1e6,
             adc_time=stream.timeline.adc,
+            captured_within_ms=stream.timeline.captured_within_ns / 1e6,
             latency_ms=stream.opened.latency_ms,
             realtime_priority=stream.ring.priority,
         )
@@ -374,6 +407,8 @@ class Microphone:
                 dropped = stream.ring.dropped - stream.dropped
                 stream.dropped, stream.end = stream.ring.dropped, stream.end + dropped
                 yield self._without_samples("dropped", dropped, 0)
+            if remarks := self._remarks(stream.timeline.remarks(), stream.end):
+                yield Block(self._buffer[:0], self._axis, remarks=remarks)
             self._close_books()
             if not self._stopping:
                 self.tell(f"{self.name} is lost ({reason}): trying to get it back")
@@ -443,6 +478,7 @@ class Microphone:
 
     def _blocks(self, stream: _Stream) -> Iterator[Block]:
         """Yield the blocks whose place is known."""
+        self._count_changes(stream.timeline.changes)
         while (placed := stream.timeline.placed()) is not None:
             record, losses = placed.record, []
             if stream.after is not None:
@@ -458,7 +494,8 @@ class Microphone:
             asleep_ns = self._host.asleep_ns()
             captured = (placed.captured_ns - asleep_ns) / 1e9
             called = (record.clock_ns - asleep_ns) / 1e9
-            block = Block(samples, self._axis, lost, captured, gaps, called)
+            remarks = self._remarks(placed.remarks, placed.end - record.length)
+            block = Block(samples, self._axis, lost, captured, gaps, called, remarks)
             stream.end = placed.end
             self._axis += record.length
             self._processed += record.length
@@ -467,8 +504,11 @@ class Microphone:
 
     def _end_outage(self, outage: _Outage, stream: _Stream, first: Placed) -> tuple[str, int, int]:
         """What of the outage was not told yet, now that its end is known."""
-        ends = stream.timeline.time_of(first.end - first.record.length)
-        unsure = outage.uncertainty + stream.timeline.margin()
+        line, begin = stream.timeline, first.end - first.record.length
+        ends = line.arrives_at(begin)
+        if outage.adc_lag_ns is not None and line.adc_trusted:
+            ends = line.adc_at(begin) - outage.adc_lag_ns
+        unsure = outage.uncertainty + line.margin()
         return "outage", outage.tell(outage.so_far(ends)), unsure
 
     def _gaps(self, *losses: tuple[str, int, int]) -> tuple[Gap, ...]:
@@ -480,6 +520,25 @@ class Microphone:
                 self._axis += length
                 self._lost[cause] += length
         return tuple(gaps)
+
+    def _remarks(self, remarks: tuple[Remark, ...], position: int) -> tuple[Gap, ...]:
+        """Put remarks onto the axis, whose next sample is the stream's ``position``."""
+        for cause, _, length, _ in remarks:
+            self._remarked[cause] += length
+        ahead = self._axis - position
+        return tuple(
+            Gap(max(0, first + ahead), length, cause, within)
+            for cause, first, length, within in remarks
+        )
+
+    def _count_changes(self, changes: list[float]) -> None:
+        """Count the changes of latency, in ns."""
+        for change in changes:
+            self._changes += 1
+            self._last_change_ms = change / 1e6
+            if abs(self._last_change_ms) > abs(self._largest_change_ms):
+                self._largest_change_ms = self._last_change_ms
+        changes.clear()
 
     def _copied(self, stream: _Stream, record: Record) -> NDArray[np.float32]:
         if len(self._buffer) < record.length:

@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 from rtaudio.sources.block import SourceError
 from rtaudio.sources.clock import HEAD
 from rtaudio.sources.file import FileSource
-from rtaudio.sources.gaps_file import parse_gaps
+from rtaudio.sources.gaps_file import Listed, parse_listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,21 +35,21 @@ class RemoteSource(FileSource):
             self._remote = _Watched(_opened(self._fs, path))
         try:
             self._open(self._remote, realtime=False, blocksize=None)  # type: ignore[arg-type]
-            self._gaps = tuple(self._read_gaps(path))
+            listed = self._read_listed(path.rpartition(".")[0] + ".gaps.csv")
+            self._take_listed(listed, url.rpartition(".")[0] + ".gaps.csv")
         except SourceError:
             self._remote.close()
             self._raise()  # what the storage says explains more than what libsndfile makes of it
             raise
 
-    def _read_gaps(self, path: str) -> list[Any]:
-        gaps = path.rpartition(".")[0] + ".gaps.csv"
+    def _read_listed(self, gaps: str) -> Listed:
         with told(gaps):
             try:
                 with self._fs.open(gaps, "rb") as file:
                     listed = file.read(MOST_GAPS)
             except FileNotFoundError:
-                return []
-            return parse_gaps(io.BytesIO(listed), gaps, self._total)
+                return Listed([], [])
+            return parse_listed(io.BytesIO(listed), gaps, self._total)
 
     def _head(self) -> bytes:
         at = self._remote.tell()

@@ -128,8 +128,9 @@ class MicrophoneStats:
 class _Outage:
     """The time without a device: from when, in ns, and how much of it was told."""
 
-    def __init__(self, began_ns: float, step_ns: float, uncertainty: int) -> None:
-        self.began_ns, self._step_ns, self.uncertainty = began_ns, step_ns, uncertainty
+    def __init__(self, began_ns: float, line: Timeline) -> None:
+        self.began_ns, self.line = began_ns, line
+        self._step_ns, self.uncertainty = line.step_ns, line.margin()
         self.adc_lag_ns: float | None = None
         """From the arrival to the ADC time where it began, if that is good enough."""
         self._told = 0
@@ -152,7 +153,7 @@ class _Stream:
         assert capture.opened is not None
         self.capture, self.ring, self.opened = capture, capture.ring, capture.opened
         graph = "JACK" in self.opened.hostapi
-        self.timeline = Timeline(self.opened.sr, settle=after is not None, graph=graph)
+        self.timeline = Timeline(self.opened.sr, after and after.line, graph)
         self.after = after
         """The outage that its first block ends."""
         self.overflows = 0
@@ -197,7 +198,7 @@ class _Stream:
         """The one that begins where this stream ends."""
         line = self.timeline
         began = line.arrives_at(self.end) if self.end else float(self._last_ns)
-        outage = _Outage(began, line.step_ns, line.margin())
+        outage = _Outage(began, line)
         if self.end and line.adc_trusted:
             outage.adc_lag_ns = line.adc_at(self.end) - began
         return outage

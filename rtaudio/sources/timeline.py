@@ -119,11 +119,12 @@ class Seen(NamedTuple):
 class Timeline:
     """Takes the records of one stream, in order; gives them back when their place is known.
 
-    ``settle`` holds the first ones back, so that the time of the first sample is known well.
+    ``before`` is that of the stream before an outage: what was learned there holds on, and the
+    first records are held back, so that the time of the first sample is known well.
     ``graph``: the host's own time counts the frames of its graph, as JACK's does.
     """
 
-    def __init__(self, sr: int, settle: bool = False, graph: bool = False) -> None:
+    def __init__(self, sr: int, before: Timeline | None = None, graph: bool = False) -> None:
         self.host = 0
         """How many samples the host lost so far, of those that are on the axis."""
         self.held = 0
@@ -138,7 +139,7 @@ class Timeline:
         self._unplaced = 0  # samples
         self._remarks: list[Remark] = []  # that go with the next block
         self._losses: deque[tuple[int, int]] = deque(maxlen=REFUTABLE)  # first sample and length
-        self._settling = settle
+        self._settling = before is not None
         self._graph = Graph(sr) if graph else None
         self._nominal = self._base_ns = 1e9 / sr  # the promised step, and the one it is near
         self._line: Line | None = None
@@ -147,17 +148,24 @@ class Timeline:
         self._overflows = 0
         self._largest = 0  # samples of a block
         self._newest = 0  # where the newest block ends
-        self._last_late = 0.0  # how late the last block was that was not held
+        self._before: deque[float] = deque([0.0], maxlen=4)  # how late the last blocks placed were
         self._first_point: tuple[int, float] | None = None
         self._slope = Slope()  # of all points: s, and ns behind the promised rate
         self._window_ends = math.inf
         self._unsettled: list[float] = []  # how far each window since lay above the level
+        self._since = 0  # and since which sample
+        self._levels_known = False
         self._suspended = False  # nothing is held until the window ends
         # Which clock decides, and from when a step counts: see `_weigh`.
         self._adc_usable = self._by_adc = self._loose = False
         self._alone = 0.0  # how far the ADC time moved alone, lately
         self._prompt = True
         self._limit = PROMPT_STEP_NS
+        if before is not None:
+            self._arrival.noise, self._adc.noise = before._arrival.noise, before._adc.noise
+            self._arrival.spread = before._arrival.spread
+            self._by_adc, self._loose = before._by_adc, before._loose
+            self._prompt, self._limit = before._prompt, before._limit
 
     # --- what is known ----------------------------------------------------------------------
 
@@ -269,11 +277,11 @@ class Timeline:
         """Whether a block is so late that samples may be missing before it."""
         record, late = seen.record, self._late(seen)
         flagged, self._overflows = record.overflow > self._overflows, record.overflow
-        if self._suspended or not self._arrival.known:
+        if self._suspended or not self._levels_known:
             return False
         if self._by_adc and seen.adc == seen.adc:
             return late > self._limit
-        later = late - self._last_late > PROMPT_STEP_NS / 4  # else the flag is of another block
+        later = late - self._before[-1] > PROMPT_STEP_NS / 4  # else the flag is of another block
         limit = self._limit / 2 if flagged and later else self._limit + self._arrival.spread
         if self._by_adc:  # but not for this block
             limit += FIVE * self._arrival.noise
@@ -312,16 +320,26 @@ class Timeline:
         if clock is self._adc or not self._prompt:
             half = len(lates) // 2
             growth = clock.value(lates[half:]) - clock.value(lates[:half])
-            flat = abs(growth) < max(self._limit / 4, FIVE * clock.noise)
-            if step < self._limit / 2 or not flat or self._catches_up():
-                self._suspended = True  # no step: the windows tell what it is
-                self._release()
+            flat = abs(growth) < max(self._limit / 4, min(step / 4, FIVE * clock.noise))
+            at_once = min(self._before) < step / 2
+            if step < self._limit / 2 or not (flat and at_once) or self._catches_up():
+                self._unsettle(step)
                 return
         elif _grow(lates):
-            self._suspended = True
-            self._release()
+            self._unsettle(step)
             return
         self._judge(clock, lates, step)
+
+    def _unsettle(self, step: float) -> None:
+        """It is no step, or none yet: the windows tell what it is."""
+        now = self._held[-1].record.clock_ns
+        if not self._unsettled:
+            self._since = self._held[0].end - self._held[0].record.length
+        self._unsettled.append(step)
+        self._suspended = True
+        self._begin_window(now)
+        self._release()
+        self._begin_window(now)
 
     def _witness(self) -> tuple[Clock, list[float]]:
         """The clock that decides about the held blocks, and how late they are by it."""
@@ -354,7 +372,7 @@ class Timeline:
         count = sum(seen.record.clock_ns >= since for seen in self._held)
         recent = lates[-max(count, PROMPT_BLOCKS) :]
         flat = max(recent) - min(recent) < min(recent) / 4
-        return flat and lates[0] - self._last_late > 0.7 * min(lates)
+        return flat and lates[0] - self._before[-1] > 0.7 * min(lates)
 
     def _place_by_chance(self, lates: list[float]) -> bool:
         """Place what was late by chance alone, if a held block was on time; look at the others."""
@@ -405,9 +423,7 @@ class Timeline:
                 each.shift_points(lost * line.step_ns)
             self._release()
             return
-        for each in (self._arrival, self._adc):
-            each.forget_window()
-        self._window_ends = first.record.clock_ns + WINDOW_NS
+        self._begin_window(first.record.clock_ns)
         self._losses.append((begin, lost))
         self.host += lost
         self._slope.step()
@@ -488,7 +504,9 @@ class Timeline:
         adc = [seen.adc for seen in self._held if seen.adc == seen.adc]
         self._adc_usable = 2 * len(adc) > len(self._held)
         if self._adc_usable:
-            self._adc.level = self._adc.value(adc)
+            half = len(adc) // 2  # a loss may lie among them
+            self._adc.level = min(self._adc.value(adc[:half]), self._adc.value(adc[half:]))
+        self._levels_known = True
         self._take_again(0)
 
     def _take_again(self, begin: int) -> None:
@@ -512,7 +530,7 @@ class Timeline:
             self._come_earlier(-late)
             seen = self._see(record)
             self._arrival.level = min(self._arrival.level, seen.arrival)
-        self._last_late = self._late(seen)
+        self._before.append(self._late(seen))
         if self._adc_usable:
             self._ahead = max(self._ahead, self._adc.level - seen.arrival)
         begin = seen.end - record.length
@@ -537,6 +555,12 @@ class Timeline:
 
     # --- each half second -------------------------------------------------------------------
 
+    def _begin_window(self, now: float) -> None:
+        """Begin the window again: what it has seen is of different levels."""
+        for clock in (self._arrival, self._adc):
+            clock.forget_window()
+        self._window_ends = now + WINDOW_NS
+
     def _end_window(self, now: float) -> None:
         line, n = self._line, self._newest
         assert line is not None
@@ -547,15 +571,20 @@ class Timeline:
         else:
             self._adc.forget_window()
         self._weigh(known)
+        self._levels_known = True
         if self._graph and (missing := self._graph.end_window()) > self._largest // 2:
             self._remark_missing(missing)
         clock = self._adc if self._by_adc else self._arrival
         least = PROMPT_STEP_NS / 2 + 2 * clock.noise + self._rate_slack()
         moved = abs(clock.move) > (least if self._prompt else self._limit)
         moved = moved or self._arrival.move > BEYOND_NS
+        if moved and not self._unsettled:
+            self._since = clock.points[-2][0] if len(clock.points) > 1 else 0
         if moved or self._unsettled:
             self._unsettled.append(clock.move)
             self._find_out(clock, moved)
+        elif (step := self._other_rate()) is not None:
+            self._take_rate(step)
         else:
             self._follow()
         self._suspended = bool(self._unsettled) and not self._prompt
@@ -628,12 +657,8 @@ class Timeline:
         elif abs(risen[-1] - risen[-2]) < self._limit / 4 and not self._stale(clock):
             self._resolve(clock, risen[-1])
             self._unsettled = []
-        elif len(risen) >= 3 and self._is_rate(clock):
-            (n0, t0), (n1, t1) = clock.points[-3], clock.points[-1]
-            self._base_ns = (t1 - t0) / (n1 - n0)
-            line.turn(n, self._base_ns)
-            self._first_point, self._slope = None, Slope()
-            self._start_again()
+        elif (step := self._other_rate()) is not None:
+            self._take_rate(step)
         elif len(risen) > UNSETTLED_WINDOWS:
             self._start_again()
 
@@ -646,7 +671,7 @@ class Timeline:
                 clock.noise = max(clock.noise, -rise)
         elif self._agree(clock, rise, self._arrival.move, self._adc.move):
             lost = round(rise / line.step_ns)
-            since = clock.points[max(0, len(clock.points) - len(self._unsettled) - 1)][0]
+            since = min(self._since, self._newest)
             self._remark_unplaced(since, lost, self._newest - since)
         elif clock is self._arrival:
             self.changes.append(rise)
@@ -667,21 +692,38 @@ class Timeline:
                 clock.start_again(self._newest, self._line)
         self._slope.step()
 
-    def _is_rate(self, clock: Clock) -> bool:
-        """Whether the last windows rise by the same each, by both clocks: another rate."""
-        first, second = (self._unsettled[i] - self._unsettled[i - 1] for i in (-2, -1))
-        if abs(first - second) > abs(second) / 4 or abs(second) > MOST_RATE * WINDOW_NS:
-            return False
-        if abs(self._unsettled[-1] - len(self._unsettled) * second) > abs(second):
-            return False  # it began with a step
+    def _other_rate(self) -> float | None:
+        """The step of another rate than is near, if the last points of both clocks lie on it."""
+        line = self._line
+        assert line is not None
+        clock = self._adc if self._adc_tells_rate() else self._arrival
         other = self._arrival if clock is self._adc else self._adc
-        if other is self._adc and not self._adc_usable:
-            return True
+        if len(clock.points) < LEAST_POINTS:
+            return None
+        (n0, t0), (n1, t1), (n2, t2) = list(clock.points)[-3:]
+        step = (t2 - t0) / (n2 - n0)
+        off = step - self._base_ns
+        if not RATE_RANGE < abs(off) / self._nominal < MOST_RATE:
+            return None
+        if abs(t1 - t0 - (n1 - n0) * step) > abs(off) * (n2 - n0) / 10:
+            return None
+        if other is self._arrival or (self._adc_usable and not self._loose):
+            if len(other.points) < LEAST_POINTS:
+                return None
+            (m0, s0), _, (m2, s2) = list(other.points)[-3:]
+            if abs((s2 - s0) / (m2 - m0) - step) > abs(off) / 4:
+                return None
+        return step
+
+    def _take_rate(self, step: float) -> None:
+        """Go on at another rate; how the clocks moved until now says nothing."""
         assert self._line is not None
-        rises = [ns - self._line.at(n) for n, ns in list(other.points)[-3:]]
-        if len(rises) < 3:
-            return False
-        return abs(rises[-1] - rises[0] - first - second) < abs(second) + FIVE * other.noise
+        self._base_ns = step
+        self._line.turn(self._newest, step)
+        self._first_point, self._slope = None, Slope()
+        for clock in (self._arrival, self._adc):
+            clock.noise = 0.0
+        self._start_again()
 
     def _rate_slack(self) -> float:
         """How far a level may be off, since the rate is not known exactly."""

@@ -100,7 +100,17 @@ class RingWriter(_Ring):
         RECORD.pack_into(
             self._table,
             number % self.records * RECORD.size,
-            *(number, first, count, self._dropped, clock_ns, age_ns, self._overflows, kept, host_ns),
+            *(
+                number,
+                first,
+                count,
+                self._dropped,
+                clock_ns,
+                age_ns,
+                self._overflows,
+                kept,
+                host_ns,
+            ),
         )
         self._kept = kept + count
         self._written = header[WRITTEN] = number + 1

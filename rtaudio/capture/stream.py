@@ -57,7 +57,7 @@ class Callback:
             self._writer.granted(self._begin())
         adc, now = time.inputBufferAdcTime, time.currentTime
         host_ns = int(now * 1e9) if abs(now) < LATEST_S else 0
-        makes_sense = 0 < adc and -FUTURE_S < now - adc < OLDEST_S
+        makes_sense = adc > 0 and -FUTURE_S < now - adc < OLDEST_S
         age_ns = int((now - adc) * 1e9) if makes_sense else ring.NO_AGE
         overflow = bool(status) and bool(status.input_overflow)
         data = memoryview(indata).cast("B")

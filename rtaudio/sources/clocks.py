@@ -58,6 +58,10 @@ class Clock:
         self._spreads: deque[float] = deque(maxlen=USUAL)
         self._window: list[tuple[float, int]] = []  # ns above the line, at which sample
 
+    def learn_from(self, other: Clock) -> None:
+        """Take over what is known of the same clock of another stream."""
+        self.noise, self.typical, self.spread = other.noise, other.typical, other.spread
+
     @property
     def known(self) -> bool:
         """Whether a whole window was seen."""
@@ -76,8 +80,8 @@ class Clock:
         """What ``values`` of this clock say together."""
         return quantile(values, self.quantile)
 
-    def end_window(self, n: int, line: Line) -> None:
-        """Make a point of the window, which ends at sample ``n``; the level stays, for a look."""
+    def end_window(self, line: Line) -> None:
+        """Make a point of the window; the level stays, for a look at the move."""
         window, self._window = self._window, []
         if not self.points:  # a stream may begin with a jolt: its second half tells more
             window = window[len(window) // 2 :]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 RATE_AFTER_S = 5.0  # how long a rate has to be watched before it is told
 RATE_WITHIN_PPM = 100.0  # and how well it has to be known
@@ -63,3 +66,15 @@ class Slope:
         if 2e-3 * error > RATE_WITHIN_PPM:
             return None
         return Drift(-1e-3 * slope / (1 + 1e-9 * slope), 2e-3 * error, self.last_x)
+
+
+def slope(points: Sequence[tuple[float, float]]) -> float:
+    """The slope of least squares through all of them; 0 of fewer than two."""
+    if len(points) < 2:
+        return 0.0
+    x0, y0 = points[0]
+    xs, ys = [x - x0 for x, _ in points], [y - y0 for _, y in points]
+    mean_x, mean_y = sum(xs) / len(xs), sum(ys) / len(ys)
+    above = sum((x - mean_x) * (y - mean_y) for x, y in zip(xs, ys, strict=True))
+    below = sum((x - mean_x) ** 2 for x in xs)
+    return above / below if below else 0.0

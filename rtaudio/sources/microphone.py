@@ -130,7 +130,7 @@ class _Outage:
 
     def __init__(self, began_ns: float, line: Timeline) -> None:
         self.began_ns, self.line = began_ns, line
-        self._step_ns, self.uncertainty = line.step_ns, line.margin()
+        self._step_ns, self.uncertainty = line.model.step_ns, line.model.margin()
         self.adc_lag_ns: float | None = None
         """From the arrival to the ADC time where it began, if that is good enough."""
         self._told = 0
@@ -153,7 +153,7 @@ class _Stream:
         assert capture.opened is not None
         self.capture, self.ring, self.opened = capture, capture.ring, capture.opened
         graph = "JACK" in self.opened.hostapi
-        self.timeline = Timeline(self.opened.sr, after and after.line, graph)
+        self.timeline = Timeline(self.opened.sr, None if after is None else after.line, graph)
         self.after = after
         """The outage that its first block ends."""
         self.overflows = 0
@@ -197,10 +197,10 @@ class _Stream:
     def outage(self) -> _Outage:
         """The one that begins where this stream ends."""
         line = self.timeline
-        began = line.arrives_at(self.end) if self.end else float(self._last_ns)
+        began = line.model.arrives_at(self.end) if self.end else float(self._last_ns)
         outage = _Outage(began, line)
-        if self.end and line.adc_trusted:
-            outage.adc_lag_ns = line.adc_at(self.end) - began
+        if self.end and line.model.adc_trusted:
+            outage.adc_lag_ns = line.model.adc_at(self.end) - began
         return outage
 
 
@@ -345,7 +345,7 @@ class Microphone:
     @property
     def adc_time(self) -> bool:
         """Whether `Block.captured` is by the device's own clock; else by that of the callback."""
-        return self._stream is not None and self._stream.timeline.adc
+        return self._stream is not None and self._stream.timeline.model.adc_true
 
     @property
     def stats(self) -> MicrophoneStats:
@@ -371,9 +371,9 @@ class Microphone:
             drift_ppm=drift[0],
             drift_uncertainty_ppm=drift[1],
             drift_over_s=drift[2],
-            jitter_ms=stream.timeline.jitter_ns / 1e6,
-            adc_time=stream.timeline.adc,
-            captured_within_ms=stream.timeline.captured_within_ns / 1e6,
+            jitter_ms=stream.timeline.model.arrival.spread / 1e6,
+            adc_time=stream.timeline.model.adc_true,
+            captured_within_ms=stream.timeline.model.captured_within_ns / 1e6,
             latency_ms=stream.opened.latency_ms,
             realtime_priority=stream.ring.priority,
         )
@@ -479,7 +479,7 @@ class Microphone:
 
     def _blocks(self, stream: _Stream) -> Iterator[Block]:
         """Yield the blocks whose place is known."""
-        self._count_changes(stream.timeline.changes)
+        self._count_changes(stream.timeline.latency_changes)
         while (placed := stream.timeline.placed()) is not None:
             record, losses = placed.record, []
             if stream.after is not None:
@@ -506,10 +506,10 @@ class Microphone:
     def _end_outage(self, outage: _Outage, stream: _Stream, first: Placed) -> tuple[str, int, int]:
         """What of the outage was not told yet, now that its end is known."""
         line, begin = stream.timeline, first.end - first.record.length
-        ends = line.arrives_at(begin)
-        if outage.adc_lag_ns is not None and line.adc_trusted:
-            ends = line.adc_at(begin) - outage.adc_lag_ns
-        unsure = outage.uncertainty + line.margin()
+        ends = line.model.arrives_at(begin)
+        if outage.adc_lag_ns is not None and line.model.adc_trusted:
+            ends = line.model.adc_at(begin) - outage.adc_lag_ns
+        unsure = outage.uncertainty + line.model.margin()
         return "outage", outage.tell(outage.so_far(ends)), unsure
 
     def _gaps(self, *losses: tuple[str, int, int]) -> tuple[Gap, ...]:

@@ -1,0 +1,389 @@
+"""What is learned of a host: its two clocks, how they behave, and the device's rate.
+
+Samples that were lost make all later blocks late, by as much as was lost. But lateness alone proves
+nothing: a sound server changes its buffers, and then all later blocks are late as well, with
+nothing missing. Each lost sample delays *every* clock, the arrival of the blocks and the ADC time
+that the host reports; a change of latency shows in the arrival alone, an ADC time that is computed
+anew shows in the ADC time alone. So a loss is what one clock shows that is quiet enough, and what
+the other does not contradict. How the two behave is learned within the run, for the host API's
+name does not tell: PulseAudio and PipeWire are both PortAudio's ALSA.
+
+    kind         known by                           a step is looked for     it counts from, and for
+    -----------  ---------------------------------  -----------------------  -----------------------
+    PROMPT       arrival and ADC time both quiet    in the arrival; the ADC  1 ms (0.5 if the host
+    (ALSA)       (or there is no ADC time)          time agrees              flags a loss); 16 ms
+                                                                             and 6 blocks
+    GRAPH        the host API, whose own time       in the arrival, less     the same; 40 ms and
+    (JACK)       counts the frames of its graph     what the graph stood     8 blocks
+                                                    still (`graph`)
+    WANDERING    the ADC time is the quieter one    in the ADC time; the     2 ms and 5 times its
+    (PulseAudio)                                    arrival does not         noise; 150 ms
+                                                    contradict
+    LOOSE        the ADC time moved while a quiet   in the arrival; the ADC  40 ms and 3 times the
+    (PipeWire)   arrival did not: it is worth       time shows half of it    noise of both; 150 ms
+                 little from then on
+    UNSTEADY     none of these: a noisy arrival     in the arrival; the ADC  2 ms and 5 times the
+                 alone, or beside as noisy a time   time, if any, agrees     noise; 150 ms
+
+The 2 ms and 5 times the noise keep chance out: on PulseAudio, medians of the ADC time over half a
+second stay within 0.11 ms. Both of PipeWire's clocks step by up to 32 ms, now and then together,
+when a client changes the length of its cycles; hence the 40 ms.
+"""
+
+from __future__ import annotations
+
+import math
+from enum import Enum
+from typing import TYPE_CHECKING, NamedTuple
+
+from rtaudio.capture.ring import NO_AGE
+from rtaudio.sources.clocks import ADC_QUANTILE, FORGET, MS, WRONG_NS, Clock, Line
+from rtaudio.sources.drift import Drift, Slope, slope
+from rtaudio.sources.graph import Graph
+
+if TYPE_CHECKING:
+    from rtaudio.capture.ring import Record
+
+HOLD_NS = 150 * MS  # how long a step is watched, and blocks are held back, at most
+QUIET_NS = 0.2 * MS  # noise of a clock below which it is quiet
+AGREE_NS = 0.3 * MS  # by so much two quiet clocks may differ
+MOVED_ALONE_NS, LOOSE_NS = 0.3 * MS, 2 * MS  # of an ADC time, in a window and in all of them
+LOOSEST_NS = 120 * MS  # a step that counts with any host
+BEYOND_NS = 500 * MS  # no change of latency is larger
+LEAST_NS = 1 * MS  # what jitter is taken for at least
+RATE_UNKNOWN, RATE_KNOWN = 300e-6, 50e-6  # how far a rate may be off, before and after it is known
+RATE_RANGE = 2500e-6  # more is no drift, but another rate
+MOST_RATE = 0.2  # and no device is off by more than that
+LEAST_POINTS = 3
+LEVEL_NS = 2000 * MS  # how old the points are that a level is made of
+
+
+class Watch(NamedTuple):
+    """What makes a step count."""
+
+    by_adc: bool
+    """Whether it is looked for in the ADC time; else in the arrival."""
+    least_ns: float
+    """How large it is at least,"""
+    noises: float
+    """in times of the clock's noise, too."""
+    watch_ns: float
+    """How long it has stayed,"""
+    blocks: int
+    """for so many blocks."""
+
+
+class Kind(Enum):
+    """How a host behaves: the table above."""
+
+    PROMPT = Watch(False, 1 * MS, 0, 16 * MS, 6)
+    GRAPH = Watch(False, 1 * MS, 0, 40 * MS, 8)
+    WANDERING = Watch(True, 2 * MS, 5, HOLD_NS, 3)
+    LOOSE = Watch(False, 40 * MS, 3, HOLD_NS, 3)
+    UNSTEADY = Watch(False, 2 * MS, 5, HOLD_NS, 4)
+
+    @property
+    def prompt(self) -> bool:
+        """Whether its latency is constant."""
+        return self in (Kind.PROMPT, Kind.GRAPH)
+
+
+class Seen(NamedTuple):
+    """A block as the clocks show it, in ns above the line; NaN where the host gives no ADC time."""
+
+    record: Record
+    end: int
+    arrival: float
+    adc: float
+
+    @property
+    def begin(self) -> int:
+        """The number of its first sample."""
+        return self.end - self.record.length
+
+
+class HostModel:
+    """The clocks of one stream against its samples. ``before``: of the stream before an outage."""
+
+    def __init__(self, sr: int, graph: bool, before: HostModel | None) -> None:
+        self.arrival, self.adc = Clock(0), Clock(ADC_QUANTILE)
+        self.adc_usable = False
+        """Whether the ADC time is a clock at all."""
+        self.graph = Graph(sr) if graph else None
+        self.kind = Kind.GRAPH if graph else Kind.PROMPT
+        self.limit = self.kind.value.least_ns
+        """From which lateness on a step counts, in ns."""
+        self.drift: Drift | None = None
+        """How far the device's rate is from the promised one; None while that is not known."""
+        self.line: Line | None = None
+        self._nominal = self._base_ns = 1e9 / sr  # the promised step, and the one it is near
+        self._ahead = 0.0  # by how much the ADC time is too late: no block comes before its end
+        self._captured_level = 0.0
+        self._alone = 0.0  # how far the ADC time moved alone, lately
+        self._largest = 0  # samples of a block
+        self._first_point: tuple[int, float] | None = None
+        self._slope = Slope()  # of all points: s, and ns behind the promised rate
+        if before is not None:
+            self.kind, self.limit = before.kind, before.limit
+            self.arrival.learn_from(before.arrival)
+            self.adc.learn_from(before.adc)
+
+    # --- times --------------------------------------------------------------------------------
+
+    @property
+    def step_ns(self) -> float:
+        """Time from one sample to the next, as measured."""
+        return self._nominal if self.line is None else self.line.step_ns
+
+    @property
+    def adc_true(self) -> bool:
+        """Whether the ADC time is no later than it can be."""
+        return self.adc_usable and self._ahead < LEAST_NS / 10
+
+    @property
+    def adc_trusted(self) -> bool:
+        """Whether the ADC time is good enough to measure an outage with."""
+        return self.adc_usable and self.kind is not Kind.LOOSE
+
+    @property
+    def captured_within_ns(self) -> float:
+        """How far the time of a capture may be off: by so much the clock that says it wanders."""
+        if not self.adc_usable:
+            return max(LEAST_NS, self.arrival.spread + 5 * self.arrival.noise)
+        return max(LEAST_NS, 5 * self.adc.noise)
+
+    def arrives_at(self, n: int) -> float:
+        """When the block that ends before sample ``n`` comes at the earliest, in ns."""
+        assert self.line is not None
+        return self.line.at(n) + self.arrival.level
+
+    def adc_at(self, n: int) -> float:
+        """The ADC time of sample ``n`` as the host gives it, too late as it may be."""
+        assert self.line is not None
+        return self.line.at(n) + self.adc.level
+
+    def captured_at(self, n: int) -> float:
+        """When sample ``n`` was captured, in ns: by the ADC time, if that makes sense."""
+        if not self.adc_usable:
+            return self.arrives_at(n)
+        assert self.line is not None
+        level = self._captured_level if self.kind is Kind.LOOSE else self.adc.level
+        return self.line.at(n) + level - self._ahead
+
+    def margin(self) -> int:
+        """A block and the jitter, in samples: what an estimate may be off."""
+        return self._largest + math.ceil(max(LEAST_NS, self.arrival.spread) / self.step_ns)
+
+    # --- blocks -------------------------------------------------------------------------------
+
+    @property
+    def clock(self) -> Clock:
+        """The one that decides."""
+        return self.adc if self.kind.value.by_adc else self.arrival
+
+    def see(self, record: Record, lost: int) -> Seen:
+        """A block as the clocks show it, before which ``lost`` samples on the axis were lost."""
+        end = record.first + record.length + lost
+        self._largest = max(self._largest, record.length)
+        if self.line is None:
+            self.line = Line(end, float(record.clock_ns), self._nominal)
+            self.adc_usable = record.age_ns != NO_AGE
+            if self.adc_usable:
+                self.adc.level = record.length * self._nominal - record.age_ns
+        adc = math.nan
+        if record.age_ns != NO_AGE:
+            adc = record.clock_ns - record.age_ns - self.line.at(end - record.length)
+        return Seen(record, end, record.clock_ns - self.line.at(end), adc)
+
+    def late(self, seen: Seen) -> float:
+        """How late a block is, by the clock that decides."""
+        if self.kind.value.by_adc and seen.adc == seen.adc:
+            return seen.adc - self.adc.level
+        return seen.arrival - self.arrival.level
+
+    def tolerance(self, seen: Seen, flagged: bool) -> float:
+        """How late a block may be that nothing was lost before."""
+        if self.kind.value.by_adc and seen.adc == seen.adc:
+            return self.limit
+        limit = self.limit / 2 if flagged else self.limit + self.arrival.spread
+        if self.kind.value.by_adc:  # but not for this block
+            limit += 5 * self.arrival.noise
+        return limit + self.rate_slack()
+
+    def add(self, seen: Seen, lost: int) -> None:
+        """Take a block that was placed, before which ``lost`` samples were lost in all."""
+        self.arrival.level = min(self.arrival.level, seen.arrival)
+        self.arrival.add(seen.end, seen.arrival)
+        if seen.adc == seen.adc:
+            self.adc.add(seen.begin, seen.adc)
+        if self.adc_usable:
+            self._ahead = max(self._ahead, self.adc.level - seen.arrival)
+        if self.graph:
+            self.graph.add(seen.record, lost)
+
+    def settle(self, held: list[Seen]) -> None:
+        """Take the first blocks' clocks as they are."""
+        self.arrival.level = min(seen.arrival for seen in held)
+        adc = [seen.adc for seen in held if seen.adc == seen.adc]
+        self.adc_usable = 2 * len(adc) > len(held)
+        if self.adc_usable:
+            half = len(adc) // 2  # a loss may lie among them
+            self.adc.level = min(self.adc.value(adc[:half]), self.adc.value(adc[half:]))
+
+    def agree(self, clock: Clock, step: float, arrival: float, adc: float) -> bool:
+        """Whether a step that ``clock`` shows is in both: the other may not contradict."""
+        if clock is self.adc:
+            return arrival > step - max(AGREE_NS, 5 * self.arrival.noise)
+        if self.graph or not self.adc_usable or math.isnan(adc) or step > BEYOND_NS:
+            return True
+        if self.kind is Kind.LOOSE:
+            return adc > step / 2
+        return adc > step - max(AGREE_NS, 5 * self.adc.noise)
+
+    def change_latency(self, by: float) -> None:
+        """Expect the arrival later by so much, with nothing lost."""
+        self.arrival.shift(by)
+        if self.graph:  # whose ADC time is that of the arrival
+            self.adc.shift(by)
+        if not self._adc_tells_rate():
+            self._slope.step()
+
+    def pass_over(self, ns: float, before: bool) -> None:
+        """Take so long for passed without samples; ``before``: before the newest points."""
+        assert self.line is not None
+        self.line.ns += ns
+        if not before:
+            self.arrival.shift_points(ns)
+            self.adc.shift_points(ns)
+        self._slope.step()
+
+    def take_back(self, ns: float) -> None:
+        """A loss of so long did not happen; the clocks that showed it are noisier than thought."""
+        assert self.line is not None
+        self.line.ns -= ns
+        for clock in (self.arrival, self.adc):
+            clock.noise = max(clock.noise, ns) if clock.known else clock.noise
+            clock.points.clear()
+            clock.forget_window()
+        self._slope.step()
+
+    def part(self) -> None:
+        """Samples were lost: what comes may lie higher or lower."""
+        self._slope.step()
+
+    # --- each half second ---------------------------------------------------------------------
+
+    def begin_window(self) -> None:
+        """Begin the window again: what it has seen is of different levels."""
+        self.arrival.forget_window()
+        self.adc.forget_window()
+
+    def end_window(self) -> None:
+        """Look at the window that ends: each clock's point, and the kind."""
+        assert self.line is not None
+        known = self.adc.seen > 0.9 * self.arrival.seen
+        self.arrival.end_window(self.line)
+        if known:
+            self.adc.end_window(self.line)
+            self._captured_level = self.adc.median_level(self.line)
+        else:
+            self.adc.forget_window()
+        by_adc = self.kind.value.by_adc
+        self.adc_usable = known and (abs(self.adc.move) < WRONG_NS or by_adc)
+        self.kind = self._learned_kind()
+        watch, noise = self.kind.value, self.clock.noise
+        if self.adc_usable and self.kind in (Kind.LOOSE, Kind.UNSTEADY):
+            noise = max(noise, self.adc.noise)
+        self.limit = max(watch.least_ns, watch.noises * noise)
+        if self.kind is Kind.LOOSE:
+            self.limit = min(self.limit, LOOSEST_NS)
+        if watch.by_adc != by_adc:
+            self._slope.step()
+
+    def _learned_kind(self) -> Kind:
+        arrival, adc = self.arrival, self.adc
+        if self.graph:
+            return Kind.GRAPH
+        self._alone *= FORGET
+        if self.adc_usable and arrival.typical < QUIET_NS and abs(arrival.move) < QUIET_NS:
+            self._alone += abs(adc.move) if MOVED_ALONE_NS < abs(adc.move) < WRONG_NS else 0
+        if self.kind is Kind.LOOSE or self._alone > LOOSE_NS:
+            return Kind.LOOSE
+        quiet = adc.noise < QUIET_NS and adc.spread < 2 * QUIET_NS
+        if arrival.noise < QUIET_NS and (quiet or not self.adc_usable):
+            return Kind.PROMPT
+        if self.adc_usable and adc.noise <= max(QUIET_NS, arrival.noise):
+            return Kind.WANDERING
+        return Kind.UNSTEADY
+
+    def latency_rise(self) -> float:
+        """By how much the arrival alone is later than before, as a wandering host's may be."""
+        later = self.arrival.move
+        return later if later > max(Kind.WANDERING.value.least_ns, 5 * self.arrival.noise) else 0.0
+
+    def follow(self, n: int) -> None:
+        """Take the clocks' points for their levels, and the better one's for the rate."""
+        line = self.line
+        assert line is not None
+        clock = self.adc if self._adc_tells_rate() else self.arrival
+        at, ns = clock.points[-1]
+        self._first_point = n0, t0 = self._first_point or (at, ns)
+        x = (at - n0) * self._nominal
+        self._slope.add(x / 1e9, ns - t0 - x)
+        self.drift = self._slope.drift()
+        if len(clock.points) >= LEAST_POINTS:
+            over = slope([(p, t - p * self._base_ns) for p, t in clock.points])
+            most = RATE_RANGE * self._base_ns
+            line.turn(n, self._base_ns + min(most, max(-most, over)))
+        for each in (self.arrival, self.adc):
+            if each.known:
+                each.follow(n, line)
+
+    def start_again(self, n: int) -> None:
+        """The levels are where the clocks are now."""
+        assert self.line is not None
+        for clock in (self.arrival, self.adc):
+            if clock.known:
+                clock.start_again(n, self.line)
+        self._slope.step()
+
+    def _adc_tells_rate(self) -> bool:
+        """Whether the device's rate shows better in the ADC time."""
+        if self.graph or self.kind is Kind.LOOSE or not (self.adc_usable and self.adc.known):
+            return False
+        return self.adc.typical < 2 * self.arrival.typical + QUIET_NS / 4
+
+    def other_rate(self) -> float | None:
+        """The step of quite another rate, if the last points of both clocks lie on it."""
+        clock = self.adc if self._adc_tells_rate() else self.arrival
+        other = self.arrival if clock is self.adc else self.adc
+        if len(clock.points) < LEAST_POINTS:
+            return None
+        (n0, t0), (n1, t1), (n2, t2) = list(clock.points)[-3:]
+        step = (t2 - t0) / (n2 - n0)
+        off = step - self._base_ns
+        if not RATE_RANGE < abs(off) / self._nominal < MOST_RATE:
+            return None
+        if abs(t1 - t0 - (n1 - n0) * step) > abs(off) * (n2 - n0) / 10:
+            return None
+        if other is self.arrival or self.adc_trusted:
+            if len(other.points) < LEAST_POINTS:
+                return None
+            (m0, s0), _, (m2, s2) = list(other.points)[-3:]
+            if abs((s2 - s0) / (m2 - m0) - step) > abs(off) / 4:
+                return None
+        return step
+
+    def take_rate(self, n: int, step: float) -> None:
+        """Go on from sample ``n`` at another rate; how the clocks moved until now says nothing."""
+        assert self.line is not None
+        self._base_ns = step
+        self.line.turn(n, step)
+        self._first_point, self._slope = None, Slope()
+        self.arrival.noise = self.adc.noise = 0.0
+        self.start_again(n)
+
+    def rate_slack(self) -> float:
+        """How far a level may be off, since the rate is not known exactly."""
+        known = len(self.clock.points) > LEAST_POINTS
+        return LEVEL_NS * (RATE_KNOWN if known else RATE_UNKNOWN)

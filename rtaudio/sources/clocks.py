@@ -17,6 +17,7 @@ POINTS = 40  # how many are kept: 20 s
 USUAL = 20  # of how many windows the usual value is the median
 RECENT = 4  # of how many the level is made
 FORGET = 0.995  # what is left of the noise one window later: half of it after 70 s
+SETTLED, FORGET_EARLY = 8, 0.5  # but in the first windows: a stream may begin with a jolt
 WRONG_NS = 100 * MS  # a clock that moves so far in a window is wrong
 ADC_QUANTILE = 0.85  # of an ADC time's outliers most lie in the past
 
@@ -47,6 +48,8 @@ class Clock:
         """How far a point lies from there by itself, at most, in ns; old moves fade."""
         self.move = 0.0
         """From the level that was expected to the newest point."""
+        self.change = 0.0
+        """From the last point to the newest one."""
         self._expected = 0.0  # the level as it was when the window began
         self.spread = 0.0
         """Of nine tenths of a window's values, in ns: the usual one."""
@@ -66,6 +69,11 @@ class Clock:
     def known(self) -> bool:
         """Whether a whole window was seen."""
         return bool(self.points)
+
+    @property
+    def settled(self) -> bool:
+        """Whether enough windows were seen that its noise is known."""
+        return len(self._moves) >= SETTLED
 
     @property
     def seen(self) -> int:
@@ -94,7 +102,9 @@ class Clock:
         values = [above for above, _ in window]
         self.move = point - self._expected
         if self.points:
-            self._moves.append(abs(self.move))
+            before, ns = self.points[-1]
+            self.change = point - (ns - line.at(before))
+            self._moves.append(abs(self.change))
         self._spreads.append(values[place(0.95, len(values))] - values[place(0.05, len(values))])
         self.typical = median(self._moves) if self._moves else self.noise
         self.spread = median(self._spreads)
@@ -108,7 +118,8 @@ class Clock:
         if abs(self.move) > WRONG_NS:
             self.start_again(n, line)
             return
-        self.noise = max(abs(self.move), FORGET * self.noise)
+        fade = FORGET if self.settled else FORGET_EARLY
+        self.noise = max(abs(self.move), fade * self.noise)
         self.level = self._expected = self._recent(n, line)
 
     def start_again(self, n: int, line: Line) -> None:
@@ -117,6 +128,11 @@ class Clock:
         self.points.clear()
         self.points.append(newest)
         self.level = self._expected = self._recent(n, line)
+
+    def distrust(self, by: float) -> None:
+        """Take a move by itself for noise; a very large one is none, it was wrong for a while."""
+        if by < WRONG_NS:
+            self.noise = max(self.noise, by)
 
     def shift(self, by: float) -> None:
         """Expect it later by so many ns from now on: the level, and all that came before."""

@@ -54,7 +54,9 @@ LEAST_NS = 1 * MS  # what jitter is taken for at least
 RATE_UNKNOWN, RATE_KNOWN = 300e-6, 50e-6  # how far a rate may be off, before and after it is known
 RATE_RANGE = 2500e-6  # more is no drift, but another rate
 MOST_RATE = 0.2  # and no device is off by more than that
+DISTURBED_WINDOWS = 20
 LEAST_POINTS = 3
+EARLY = 4  # times the noise more, while that is not known well
 LEVEL_NS = 2000 * MS  # how old the points are that a level is made of
 
 
@@ -119,6 +121,7 @@ class HostModel:
         self._nominal = self._base_ns = 1e9 / sr  # the promised step, and the one it is near
         self._ahead = 0.0  # by how much the ADC time is too late: no block comes before its end
         self._captured_level = 0.0
+        self._disturbed = 0  # for so many windows more the ADC time may be wrong, after a long stop
         self._alone = 0.0  # how far the ADC time moved alone, lately
         self._largest = 0  # samples of a block
         self._first_point: tuple[int, float] | None = None
@@ -216,8 +219,9 @@ class HostModel:
         self.arrival.add(seen.end, seen.arrival)
         if seen.adc == seen.adc:
             self.adc.add(seen.begin, seen.adc)
-        if self.adc_usable:
-            self._ahead = max(self._ahead, self.adc.level - seen.arrival)
+        if self.adc_usable and seen.adc - seen.arrival > LEAST_NS / 10:  # by a block, mostly
+            block_ns = seen.record.length * self.step_ns
+            self._ahead = max(self._ahead, block_ns, self.adc.level - seen.arrival)
         if self.graph:
             self.graph.add(seen.record, lost)
 
@@ -233,11 +237,11 @@ class HostModel:
     def agree(self, clock: Clock, step: float, arrival: float, adc: float) -> bool:
         """Whether a step that ``clock`` shows is in both: the other may not contradict."""
         if clock is self.adc:
-            return arrival > step - max(AGREE_NS, 5 * self.arrival.noise)
+            return arrival > step - max(AGREE_NS, 5 * self.arrival.noise, self.arrival.spread)
         if self.graph or not self.adc_usable or math.isnan(adc) or step > BEYOND_NS:
             return True
         if self.kind is Kind.LOOSE:
-            return adc > step / 2
+            return adc > step / 2 or step > LOOSEST_NS + self._largest * self.step_ns
         return adc > step - max(AGREE_NS, 5 * self.adc.noise)
 
     def change_latency(self, by: float) -> None:
@@ -252,6 +256,8 @@ class HostModel:
         """Take so long for passed without samples; ``before``: before the newest points."""
         assert self.line is not None
         self.line.ns += ns
+        if ns > BEYOND_NS:
+            self._disturbed = DISTURBED_WINDOWS
         if not before:
             self.arrival.shift_points(ns)
             self.adc.shift_points(ns)
@@ -262,7 +268,7 @@ class HostModel:
         assert self.line is not None
         self.line.ns -= ns
         for clock in (self.arrival, self.adc):
-            clock.noise = max(clock.noise, ns) if clock.known else clock.noise
+            clock.distrust(ns)
             clock.points.clear()
             clock.forget_window()
         self._slope.step()
@@ -297,6 +303,8 @@ class HostModel:
         self.limit = max(watch.least_ns, watch.noises * noise)
         if self.kind is Kind.LOOSE:
             self.limit = min(self.limit, LOOSEST_NS)
+        elif not self.clock.settled:
+            self.limit = max(watch.least_ns, EARLY * watch.noises * noise)
         if watch.by_adc != by_adc:
             self._slope.step()
 
@@ -305,9 +313,13 @@ class HostModel:
         if self.graph:
             return Kind.GRAPH
         self._alone *= FORGET
-        if self.adc_usable and arrival.typical < QUIET_NS and abs(arrival.move) < QUIET_NS:
-            self._alone += abs(adc.move) if MOVED_ALONE_NS < abs(adc.move) < WRONG_NS else 0
-        if self.kind is Kind.LOOSE or self._alone > LOOSE_NS:
+        steady = arrival.typical < QUIET_NS and abs(arrival.change) < QUIET_NS
+        self._disturbed = max(0, self._disturbed - 1)
+        if self.adc_usable and steady and not self._disturbed and arrival.move < BEYOND_NS:
+            moved = MOVED_ALONE_NS < abs(adc.change) < WRONG_NS
+            self._alone += abs(adc.change) if moved else 0
+        most = LOOSE_NS if arrival.settled else MOVED_ALONE_NS
+        if self.kind is Kind.LOOSE or self._alone > most:
             return Kind.LOOSE
         quiet = adc.noise < QUIET_NS and adc.spread < 2 * QUIET_NS
         if arrival.noise < QUIET_NS and (quiet or not self.adc_usable):

@@ -325,6 +325,7 @@ class Microphone:
         self.opened = opened = capture.opened
         self.name = f"{opened.device} ({opened.hostapi})"
         self.sr, self.channels = opened.sr, opened.channels
+        self._buffer = np.zeros((0, self.channels), np.float32)
         again = (opened.device, opened.hostapi, opened.alone)
         self._request = replace(self._request, again=again, sr=self.sr, channels=self.channels)
         return self

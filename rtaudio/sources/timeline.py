@@ -32,7 +32,15 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from rtaudio.sources.clocks import MS, Clock, quantile
-from rtaudio.sources.host_model import BEYOND_NS, HOLD_NS, LEAST_NS, HostModel, Kind, Seen
+from rtaudio.sources.host_model import (
+    BEYOND_NS,
+    HOLD_NS,
+    LEAST_NS,
+    QUIET_NS,
+    HostModel,
+    Kind,
+    Seen,
+)
 
 if TYPE_CHECKING:
     from rtaudio.capture.ring import Record
@@ -287,7 +295,7 @@ class Timeline:
             return not _grow(lates)
         step, half = clock.value(lates), len(lates) // 2
         growth = clock.value(lates[half:]) - clock.value(lates[:half])
-        flat = abs(growth) < max(self.model.limit / 4, min(step / 4, 5 * clock.noise))
+        flat = abs(growth) < max(LEAST_NS / 2, self.model.limit / 8)
         at_once = min(self._before) < step / 2
         return flat and at_once and step > self.model.limit / 2 and not self._catches_up()
 
@@ -390,8 +398,10 @@ class Timeline:
         model.end_window()
         if model.graph and (missing := model.graph.end_window()) > WINDOW_BLOCKS:
             self._miss(missing)
-        clock = model.clock
-        moved = abs(clock.move) > self._moves(clock) or model.arrival.move > BEYOND_NS
+        clock, beyond = model.clock, model.arrival.move > BEYOND_NS
+        if beyond and model.arrival.noise < QUIET_NS:  # an ADC time takes seconds to show that
+            clock = model.arrival
+        moved = beyond or abs(clock.move) > self._moves(clock)
         if moved and not self._risen:
             self._risen_since = clock.points[-2][0] if len(clock.points) > 1 else 0
         if moved:
@@ -449,7 +459,7 @@ class Timeline:
         model = self.model
         if rise < 0:
             if not self._refute(-rise):
-                clock.noise = max(clock.noise, -rise)
+                clock.distrust(-rise)
         elif model.agree(clock, rise, model.arrival.move, model.adc.move):
             since = min(self._risen_since, self._newest)
             lost = round(rise / model.step_ns)
@@ -458,7 +468,7 @@ class Timeline:
         elif clock is model.arrival:
             self.latency_changes.append(rise)
         else:
-            clock.noise = max(clock.noise, rise)
+            clock.distrust(rise)
         if model.arrival.known:
             model.start_again(self._newest)
 

@@ -1,0 +1,96 @@
+"""Real sound servers in trouble: nothing is invented, and what is lost is found.
+
+Cells of `grid`, some of them at once. A player that counts in the samples knows the truth. A few
+run in every run, ten minutes of each server with ``-m grid``, each trouble with each block size
+and latency with ``-m soak``.
+"""
+
+import tempfile
+from functools import cache
+
+import pytest
+from grid import Cell, run_cells
+
+AT_ONCE = 6
+SIZES = (1024, 0, 512, 128, 4096, 256)
+TROUBLES = ("quiet", "clients", "default source", "rate adjustment", "load")
+GRAPH_TROUBLES = ("quiet", "stalls", "load")
+SERVERS = ("pulse", "pipewire", "jack", "jack -S")
+
+
+def troubles(server):
+    return GRAPH_TROUBLES if server.startswith("jack") else TROUBLES
+
+
+def some(server):
+    """Six cells at once, of 8 s: each trouble once at least, each block size once."""
+    names = troubles(server)
+    return [
+        Cell(server, names[i % len(names)], size, ("high", "low")[i % 2], 8.0)
+        for i, size in enumerate(SIZES)
+    ]
+
+
+def ten_minutes(server):
+    """Thirty cells of 20 s: each trouble at each block size."""
+    names = troubles(server)
+    cells = [
+        Cell(server, name, size, ("high", "low")[(i + j) % 2], 20.0)
+        for i, name in enumerate(names)
+        for j, size in enumerate(SIZES)
+    ]
+    return (cells * 2)[:30]
+
+
+def whole(server):
+    """Each trouble at each block size and latency."""
+    return [
+        Cell(server, name, size, latency, 20.0)
+        for name in troubles(server)
+        for size in SIZES
+        for latency in ("low", "high")
+    ]
+
+
+@cache
+def results(which, server):
+    """What became of the cells, which are run at the first call."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        return list(run_cells(which(server), folder, AT_ONCE))
+
+
+def cases(which, servers=SERVERS):
+    return [
+        pytest.param(which, server, number, id=f"{server}-{cell.trouble}-{cell.blocksize}-{number}")
+        for server in servers
+        for number, cell in enumerate(which(server))
+    ]
+
+
+def check(result):
+    """No zeros where sound was, no row marked for nothing, the time of each sample right."""
+    assert result["invented"] == result["invented_unplaced"] == 0, result["said"]
+    assert result["rows_wrongly_marked"] == 0
+    assert result["stats"]["refuted"] == 0
+    size_ms = 1000 * max(result["cell"]["blocksize"], 1024) / 48000
+    assert result["duration_error_ms"] < size_ms + 50
+    assert result["captured_worst_ms"] < result["microphone"]["captured_within_ms"] + 5 + (
+        result["due_noise_ms"]
+    )
+
+
+@pytest.mark.parametrize(("which", "server", "number"), cases(some))
+def test_nothing_is_invented(which, server, number):
+    check(results(which, server)[number])
+
+
+@pytest.mark.grid
+@pytest.mark.parametrize(("which", "server", "number"), cases(ten_minutes))
+def test_nothing_is_invented_in_ten_minutes_of_each_server(which, server, number):
+    check(results(which, server)[number])
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(("which", "server", "number"), cases(whole))
+def test_nothing_is_invented_in_the_whole_grid(which, server, number):
+    check(results(which, server)[number])

@@ -218,6 +218,8 @@ class HostModel:
         self.arrival.level = min(self.arrival.level, seen.arrival)
         self.arrival.add(seen.end, seen.arrival)
         if seen.adc == seen.adc:
+            if not self.adc.known:  # outliers lie in the past
+                self.adc.level = max(self.adc.level, seen.adc)
             self.adc.add(seen.begin, seen.adc)
         if self.adc_usable and seen.adc - seen.arrival > LEAST_NS / 10:  # by a block, mostly
             block_ns = seen.record.length * self.step_ns
@@ -272,6 +274,11 @@ class HostModel:
             clock.points.clear()
             clock.forget_window()
         self._slope.step()
+
+    def distrust(self, clock: Clock, by: float) -> None:
+        """Take a move of a clock by itself for noise, unless it is known to be disturbed."""
+        if clock is self.arrival or not self._disturbed:
+            clock.distrust(by)
 
     def part(self) -> None:
         """Samples were lost: what comes may lie higher or lower."""
@@ -348,7 +355,9 @@ class HostModel:
             most = RATE_RANGE * self._base_ns
             line.turn(n, self._base_ns + min(most, max(-most, over)))
         for each in (self.arrival, self.adc):
-            if each.known:
+            if each.known and self._disturbed and each is self.adc:
+                each.start_again(n, line)
+            elif each.known:
                 each.follow(n, line)
 
     def start_again(self, n: int) -> None:

@@ -459,7 +459,7 @@ class Timeline:
         model = self.model
         if rise < 0:
             if not self._refute(-rise):
-                clock.distrust(-rise)
+                model.distrust(clock, -rise)
         elif model.agree(clock, rise, model.arrival.move, model.adc.move):
             since = min(self._risen_since, self._newest)
             lost = round(rise / model.step_ns)
@@ -468,7 +468,7 @@ class Timeline:
         elif clock is model.arrival:
             self.latency_changes.append(rise)
         else:
-            clock.distrust(rise)
+            model.distrust(clock, rise)
         if model.arrival.known:
             model.start_again(self._newest)
 

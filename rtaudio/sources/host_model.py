@@ -44,8 +44,9 @@ from rtaudio.sources.graph import Graph
 if TYPE_CHECKING:
     from rtaudio.capture.ring import Record
 
-HOLD_NS = 150 * MS  # how long a step is watched, and blocks are held back, at most
+HOLD_NS = 135 * MS  # how long a step is watched: no block is held back for more than 150 ms
 QUIET_NS = 0.2 * MS  # noise of a clock below which it is quiet
+LOCKSTEP_NS = 2 * MS  # a host whose blocks come by so much apart is not prompt
 AGREE_NS = 0.3 * MS  # by so much two quiet clocks may differ
 MOVED_ALONE_NS, LOOSE_NS = 0.3 * MS, 2 * MS  # of an ADC time, in a window and in all of them
 LOOSEST_NS = 120 * MS  # a step that counts with any host
@@ -328,8 +329,8 @@ class HostModel:
         most = LOOSE_NS if arrival.settled else MOVED_ALONE_NS
         if self.kind is Kind.LOOSE or self._alone > most:
             return Kind.LOOSE
-        quiet = adc.noise < QUIET_NS and adc.spread < 2 * QUIET_NS
-        if arrival.noise < QUIET_NS and (quiet or not self.adc_usable):
+        lockstep = max(adc.noise, adc.spread / 2) < QUIET_NS and arrival.spread < LOCKSTEP_NS
+        if arrival.noise < QUIET_NS and (lockstep or not self.adc_usable):
             return Kind.PROMPT
         if self.adc_usable and adc.noise <= max(QUIET_NS, arrival.noise):
             return Kind.WANDERING

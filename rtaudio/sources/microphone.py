@@ -130,7 +130,8 @@ class _Outage:
 
     def __init__(self, began_ns: float, line: Timeline) -> None:
         self.began_ns, self.line = began_ns, line
-        self._step_ns, self.uncertainty = line.model.step_ns, line.model.margin()
+        self._step_ns = line.model.step_ns
+        self.uncertainty = line.model.margin() + line.unresolved
         self.adc_lag_ns: float | None = None
         """From the arrival to the ADC time where it began, if that is good enough."""
         self._told = 0

@@ -29,6 +29,7 @@ import math
 from collections import deque
 from enum import Enum, auto
 from itertools import pairwise
+from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
 from rtaudio.sources.clocks import MS, Clock, quantile
@@ -105,6 +106,8 @@ class Timeline:
         """How many samples the host lost so far, of those that are on the axis."""
         self.held = 0
         """How many blocks were held back, until it was known whether samples were lost."""
+        self.unresolved = 0
+        """How many samples at the end may belong behind a loss that was not found any more."""
         self.latency_changes: list[float] = []
         """In ns, those that nobody took yet; positive: later."""
         self._state = State.FOLLOWING if before is None else State.SETTLING
@@ -159,6 +162,14 @@ class Timeline:
 
     def end(self) -> None:
         """Give back what is held: no more will come."""
+        if self._state is State.WATCHING:
+            clock, lates = self._lates()
+            if len(lates) >= Kind.WANDERING.value.blocks and self._is_step(clock, lates):
+                self._judge(clock, lates)
+        if self._held and self._state is not State.SETTLING:  # nobody will know
+            self.unresolved = self._held[-1].end - self._held[0].begin
+        elif self._risen:
+            self.unresolved = self._newest - self._risen_since
         self._release()
 
     def _is_late(self, seen: Seen) -> bool:
@@ -260,7 +271,8 @@ class Timeline:
         """Whether the held blocks have been late for long enough."""
         held, watch = self._held, self.model.kind.value
         waited = held[-1].record.clock_ns - held[0].record.clock_ns
-        if waited >= HOLD_NS and len(held) >= Kind.WANDERING.value.blocks:
+        next_one = held[-1].record.length * self.model.step_ns  # would come too late
+        if waited + next_one >= HOLD_NS and len(held) >= Kind.WANDERING.value.blocks:
             return True
         if not self.model.kind.prompt or waited < watch.watch_ns or len(held) < watch.blocks:
             return False
@@ -294,8 +306,10 @@ class Timeline:
         if self.model.kind.prompt and clock is self.model.arrival:
             return not _grow(lates)
         step, half = clock.value(lates), len(lates) // 2
-        growth = clock.value(lates[half:]) - clock.value(lates[:half])
-        flat = abs(growth) < max(LEAST_NS / 2, self.model.limit / 8)
+        growths = [
+            abs(value(lates[half:]) - value(lates[:half])) for value in (clock.value, median)
+        ]
+        flat = min(growths) < max(LEAST_NS / 2, self.model.limit / 8)
         at_once = min(self._before) < step / 2
         return flat and at_once and step > self.model.limit / 2 and not self._catches_up()
 

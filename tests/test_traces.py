@@ -1,0 +1,112 @@
+"""What real sound servers showed, again: nothing is invented, and what was lost is found."""
+
+import numpy as np
+import pytest
+from traces import FOLDER, SR, replay
+
+from rtaudio.sources.host_model import Kind
+
+NAMES = sorted(path.stem for path in FOLDER.glob("*.npz"))
+LOSSES = [name for name in NAMES if "losses" in name]
+STOPS = [name for name in NAMES if "stop" in name]
+JACK = [name for name in NAMES if name.startswith("jack")]
+WHOLE = [name for name in NAMES if name not in (*LOSSES, *STOPS, *JACK)]
+
+
+def test_each_trace_is_tried():
+    assert len(LOSSES) == 5
+    assert len(STOPS) == 3
+    assert len(JACK) == 4
+    assert len(WHOLE) == 12
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_nothing_is_invented(name):
+    run = replay(name)
+    assert run.told == []
+    assert run.remarks == []
+
+
+@pytest.mark.parametrize("name", [name for name in WHOLE if name.startswith("pulse")])
+def test_captured_is_right_where_the_adc_time_is_steady(name):
+    run = replay(name)
+    assert np.abs(run.captured_errors_ms()).max() < max(
+        1.5, run.timeline.model.captured_within_ns / 1e6
+    )
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_are_found_where_they_are(name):
+    run = replay(name)
+    block = run.longest_block_ms * SR / 1e3
+    told = [(number, lost, within) for number, lost, within in run.told]
+    unplaced = [remark for remark in run.remarks if remark.cause == "unplaced"]
+    assert len(told) + len(unplaced) == len(run.missing)
+    assert len(unplaced) <= 1
+    for number, lost in run.missing:
+        block_at = run.placed[number]
+        kept = block_at.record.first  # samples that came before it
+        begin = block_at.end - block_at.record.length
+        near = [t for t in told if abs(run.placed[t[0]].record.first - kept) <= t[2]]
+        around = [u for u in unplaced if u.first <= begin <= u.first + u.within + u.length]
+        assert near or around, (number, told, unplaced)
+        if near:
+            assert min(abs(t[1] - lost) for t in near) <= block + SR // 500
+    total = sum(lost for _, lost in run.missing)
+    assert sum(t[1] for t in told) + sum(u.length for u in unplaced) == pytest.approx(
+        total, rel=0.05
+    )
+
+
+@pytest.mark.parametrize("name", STOPS)
+def test_what_a_long_stop_lost_is_told_within_25_ms(name):
+    run = replay(name)
+    told = run.timeline.host + sum(r.length for r in run.remarks if r.cause == "unplaced")
+    assert told == pytest.approx(sum(lost for _, lost in run.missing), abs=25 * SR // 1000)
+
+
+def test_a_stop_hides_no_later_loss():
+    assert replay("pulse-0-stops").timeline.model.limit < 2.5e6  # ns: small steps count again
+
+
+@pytest.mark.parametrize("name", [name for name in JACK if "client" in name])
+def test_cycles_without_us_are_lost_to_the_block(name):
+    run = replay(name)
+    assert [number for number, _, _ in run.told] == [number for number, _ in run.missing]
+    for (_, told, _), (_, missing) in zip(run.told, run.missing, strict=True):
+        assert told == pytest.approx(missing, abs=8)
+
+
+@pytest.mark.parametrize("name", [name for name in JACK if "server" in name])
+def test_a_graph_that_stands_still_loses_nothing(name):
+    run = replay(name)
+    assert run.told == []
+    assert run.remarks == []
+    assert len(run.timeline.latency_changes) >= 2
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_block_is_held_back_for_long(name):
+    run = replay(name)
+    if name not in STOPS:
+        assert run.longest_hold_ms <= max(150, 2 * run.longest_block_ms)
+    assert len(run.placed) == len(run.counts)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("pulse-1024-high", Kind.WANDERING),
+        ("pulse-0-clients", Kind.WANDERING),
+        ("pipewire-1024-high", Kind.LOOSE),
+        ("pipewire-512-clients", Kind.LOOSE),
+        ("jack-128-server-stalls", Kind.GRAPH),
+    ],
+)
+def test_a_server_is_recognised_by_what_it_does(name, kind):
+    assert replay(name).timeline.model.kind is kind
+
+
+def test_other_programs_change_the_latency():
+    changes = replay("pulse-0-clients").timeline.latency_changes
+    assert [round(change / 1e6) for change in changes[:2]] == [4, -3]

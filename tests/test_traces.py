@@ -74,7 +74,7 @@ def test_cycles_without_us_are_lost_to_the_block(name):
     run = replay(name)
     assert [number for number, _, _ in run.told] == [number for number, _ in run.missing]
     for (_, told, _), (_, missing) in zip(run.told, run.missing, strict=True):
-        assert told == pytest.approx(missing, abs=8)
+        assert told == pytest.approx(missing, abs=1)
 
 
 @pytest.mark.parametrize("name", [name for name in JACK if "server" in name])

@@ -40,6 +40,13 @@ class Graph:
         self._medians: deque[float] = deque(maxlen=SETTLED_WINDOWS)
         self._known: float | None = None  # the same, when it had settled last
 
+    @property
+    def settled(self) -> bool:
+        """Whether its time is exact: it has followed no stall lately."""
+        medians = self._medians
+        full = len(medians) == SETTLED_WINDOWS
+        return full and max(medians) - min(medians) <= SETTLED_SAMPLES
+
     def add(self, record: Record, lost: int) -> None:
         """Take a block that was placed, before which ``lost`` samples were lost in all."""
         self._ahead.append((record.clock_ns, record.host_ns - record.clock_ns))
@@ -65,9 +72,7 @@ class Graph:
             return 0
         self._medians.append(median(self._window))
         self._window.clear()
-        if len(self._medians) < SETTLED_WINDOWS:
-            return 0
-        if max(self._medians) - min(self._medians) > SETTLED_SAMPLES:
+        if not self.settled:
             return 0
         before, self._known = self._known, self._medians[-1]
         return 0 if before is None else round(self._known - before)

@@ -55,6 +55,7 @@ UNSETTLED_WINDOWS = 20  # after so many windows nothing is waited for any more
 REFUTABLE = 16  # how many declared losses are remembered
 BACKLOG_NS = 40 * MS  # blocks that catch up by so much have waited somewhere
 STILL_NS = 1 * MS  # for so long a graph seems to stand still by the noise of its time
+NEARLY_WHOLE_NS = 0.3 * MS  # from a whole number of blocks, which are a graph's cycles
 STILL_WHOLLY = 0.75  # of a step, by which it stood still: no block was lost
 GRAPH_SETTLES_S = 20  # a graph's time is exact again after so long
 
@@ -358,15 +359,19 @@ class Timeline:
     def _less_still(self, graph: Graph, step: float) -> float:
         """What of a step was lost, if the graph may have stood still: whole blocks."""
         still = graph.stood_still([seen.record for seen in self._held])
-        if abs(still) < max(STILL_NS, step / 10):
+        lengths = {seen.record.length for seen in self._held}
+        block = lengths.pop() * self.model.step_ns if len(lengths) == 1 else 0.0
+        whole = round(step / block) * block if block else math.inf
+        ran_on = abs(still) < max(STILL_NS, step / 10)
+        if ran_on and abs(step - whole) < NEARLY_WHOLE_NS:
+            return whole
+        if not graph.settled:  # nobody can tell: it is counted once its time is exact
+            return 0.0
+        if ran_on:
             return step
         if not 0 < still < STILL_WHOLLY * step:
             return 0.0
-        lengths = {seen.record.length for seen in self._held}
-        if len(lengths) > 1:
-            return step - still
-        block = lengths.pop() * self.model.step_ns
-        return round((step - still) / block) * block
+        return round((step - still) / block) * block if block else step - still
 
     def _lose(self, lost: int, unsure: int) -> None:
         """Put a loss before the held blocks, or beside the axis if its place is too uncertain."""

@@ -351,7 +351,9 @@ class Timeline:
         if lost:
             on_time = [i for i, late in enumerate(lates) if late <= step + LEAST_NS]
             settled = held[min(on_time[0], len(held) - 1)]
-            self._lose(lost, settled.record.first - held[0].record.first)
+            apart = abs(arrival - adc_step) if model.kind is Kind.LOOSE else 0.0  # NaN: no ADC time
+            length_unsure = round(apart / model.step_ns) if apart < step else 0
+            self._lose(lost, settled.record.first - held[0].record.first, length_unsure)
         else:
             self._watches = clock is model.arrival
             self._release()
@@ -373,7 +375,7 @@ class Timeline:
             return 0.0
         return round((step - still) / block) * block if block else step - still
 
-    def _lose(self, lost: int, unsure: int) -> None:
+    def _lose(self, lost: int, unsure: int, length_unsure: int) -> None:
         """Put a loss before the held blocks, or beside the axis if its place is too uncertain."""
         first, margin = self._held[0], self.model.margin()
         if unsure > max(margin, lost // 2):
@@ -385,7 +387,7 @@ class Timeline:
         self._losses.append((first.begin, lost))
         self.host += lost
         self.model.part()
-        self._place(first.record, lost, unsure + margin)
+        self._place(first.record, lost, max(unsure, length_unsure) + margin)
         self._take_again(1)
 
     def _remark(self, cause: str, first: int, length: int, within: int) -> None:

@@ -26,7 +26,7 @@ def random_script(seed, seconds):
         length = chance.choice((0.05, 0.3, 1.0, 3.0)) * chance.uniform(0.5, 1.5)
         samples = round(chance.choice((0.01, 0.03, 0.2, 1.0)) * chance.uniform(1, 2) * sr)
         faults.append(Fault(at, kind, samples, length))
-    return Script(
+    script = Script(
         sr=sr,
         channels=chance.choice((1, 2)),
         blocksize=chance.choice((64, 100, 256, 441, 1024)),
@@ -37,6 +37,46 @@ def random_script(seed, seconds):
         adc=chance.random() < 0.8,
         seed=seed,
         faults=tuple(faults),
+    )
+    return _as_on_a_server(script, random.Random(~seed), seconds)
+
+
+def _as_on_a_server(script, chance, seconds):
+    """The same script, now and then with what sound servers do. It needs an ADC time."""
+    if not script.adc:
+        return script
+    faults = list(script.faults)
+
+    def alone(kind, length):
+        """It happens while nothing else does, and no device is opened: else nobody can tell."""
+        at = chance.uniform(3, seconds - 8)
+        if all(at + length + 1 < f.at or at > f.at + f.seconds + 5 for f in faults):
+            faults.append(Fault(at, kind, seconds=length))
+
+    if chance.random() < 0.1:
+        for _ in range(3):
+            alone("graph_stall", chance.uniform(0.002, 0.1))
+        shape = {"graph": True, "burst": 1, "odd_sizes": False}
+        return replace(script, faults=tuple(sorted(faults)), **shape)
+    if chance.random() < 0.2:
+        alone(chance.choice(("adc_nan", "adc_negative", "adc_still")), chance.uniform(0, 2))
+    if any(fault.kind.startswith("adc") for fault in faults):  # then nothing else may change
+        return replace(script, faults=tuple(sorted(faults)))
+    later = 0.0
+    for at in range(3, int(seconds) - 7, 4):
+        if chance.random() < 0.3:
+            step = chance.choice((0.003, 0.01, 0.03, 0.1)) * chance.uniform(0.5, 1)
+            step = -later if later and chance.random() < 0.5 else step
+            later += step
+            kind = chance.choice(("latency", "latency", "latency_creep"))
+            faults.append(Fault(at + chance.random(), kind, seconds=step))
+    quiet = script.jitter_ms <= 1 and min(fault.at for fault in faults) > 4  # to learn from
+    return replace(
+        script,
+        wander_ms=chance.choice((0, 0, 0, 5, 30)),
+        adc_noise_ms=chance.choice((0, 0, 0, 5, 21)),
+        adc_wander_ms=chance.choice((0, 0, 25)) if quiet else 0,
+        faults=tuple(sorted(faults)),
     )
 
 
@@ -55,10 +95,11 @@ class Run:
     kept_until: int = 0  # true number behind the last kept sample
 
 
-def listen(script, seconds, *, busy=(), host=None, **arguments):
+def listen(script, seconds, *, busy=(), host=None, watch=None, **arguments):
     """Run a microphone on the script; at each of ``busy`` (at, seconds) its reader is away.
 
-    On a virtual clock, or on ``host``, in real time.
+    On a virtual clock, or on ``host``, in real time. ``watch`` is called with the microphone, the
+    fake host and each block.
     """
     began = 1_000_000_000 if host is None else host.now_ns()
     script = replace(script, switched_on_ns=began)
@@ -95,6 +136,8 @@ def listen(script, seconds, *, busy=(), host=None, **arguments):
                     run.true_jumps.append((run.kept, missing))
                 expected = run.kept_until = int(ks[-1] + 1) % CYCLE
                 run.kept += len(block)
+            if watch is not None:
+                watch(mic, device, block)
             now = (host.now_ns() - began) / 1e9
             if busy and now > busy[0][0]:
                 host.clock.advance(busy.pop(0)[1])
@@ -121,7 +164,8 @@ def check_books(run):
 def hidden(script):
     """So many samples may be lost without a word, and nobody can tell: the host's jitter."""
     burst = (script.burst - 1) * script.blocksize * (2 if script.odd_sizes else 1)
-    return burst + round((script.jitter_ms + 2) / 1e3 * script.sr)
+    loose_ms = 120 if script.adc_wander_ms else 0
+    return burst + round((script.jitter_ms + loose_ms + 2) / 1e3 * script.sr)
 
 
 def check_places(run):
@@ -129,7 +173,9 @@ def check_places(run):
     script = run.script
     block = script.blocksize * (2 if script.odd_sizes else 1)
     events = [(at, 0, length, 0, 0) for at, length in run.true_jumps]
-    events += [(at, gap.uncertainty, 0, gap.length, gap.uncertainty) for at, gap in run.told]
+    for at, gap in run.told:  # an outage takes what was not decided yet when it came
+        undecided = round(0.15 * script.sr) + 3 * block if gap.cause == "outage" else 0
+        events.append((at, gap.uncertainty + undecided, 0, gap.length, gap.uncertainty))
     for begin, end, gap in run.unplaced:  # its interval is where it is; its length is as exact
         middle, reach = (begin + end) // 2, (end - begin) // 2 + block
         events.append((middle, reach, 0, gap.length, block + hidden(script)))

@@ -7,8 +7,8 @@ from rtaudio.capture.fake import Fault, Script
 
 
 def test_who_was_stopped_with_the_capture_does_not_say_that_nothing_came():
-    """Both processes stand still for 13 s; the samples come 0.2 s after this one looks again."""
-    stall = Fault(5, "stall", seconds=13.2)
+    """Both processes stand still for 13 s; the samples come a second after this one looks again."""
+    stall = Fault(5, "stall", seconds=14)
     run = listen(Script(faults=(stall,)), 25, busy=[(4.98, 13)])
     check_books(run)
     assert run.mic.stats.restarts == 0
@@ -17,7 +17,7 @@ def test_who_was_stopped_with_the_capture_does_not_say_that_nothing_came():
 
 
 def test_a_silence_that_was_watched_is_an_outage():
-    run = listen(Script(faults=(Fault(5, "stall", seconds=13.2),)), 25)
+    run = listen(Script(faults=(Fault(5, "stall", seconds=14),)), 25)
     assert run.mic.stats.restarts >= 1
 
 

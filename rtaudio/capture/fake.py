@@ -17,7 +17,6 @@ import random
 import signal
 import threading
 import time
-from dataclasses import asdict, dataclass
 from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -27,6 +26,9 @@ import numpy as np
 from rtaudio.capture import ring, wire
 from rtaudio.capture.process import WAIT_S
 from rtaudio.capture.ring import RingReader
+from rtaudio.capture.script import KINDS, FrameTime
+from rtaudio.capture.script import Fault as Fault
+from rtaudio.capture.script import Script as Script
 from rtaudio.capture.stream import Callback, open_stream
 
 if TYPE_CHECKING:
@@ -35,75 +37,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CYCLE = 1 << 24
-#: What can go wrong, and what ``samples`` and ``seconds`` of a `Fault` mean then.
-KINDS = {
-    "loss": "so many samples are lost, without a word",
-    "flagged_loss": "so many samples are lost, and the host says so",
-    "flag": "the host says that samples were lost, and none were",
-    "stall": "no callback for so long, then all at once; nothing is lost",
-    "freeze": "no callback for so long, and what came meanwhile is lost; 0: until opened again",
-    "end": "the stream ends, and says so",
-    "vanish": "the device is gone for so long, without a word",
-    "unplug": "the device is gone for so long, and the stream ends",
-    "renumber": "as unplug, and it comes back with another index",
-    "replace": "as unplug, and meanwhile another device has its index",
-    "busy": "for so long, the device can't be opened",
-    "hang": "for so long, opening or stopping a stream does not return",
-    "exception": "for so long, opening raises what it never should",
-    "adc_zero": "for so long, the device's clock reads 0",
-    "adc_back": "for so long, the device's clock runs backwards",
-    "clock_jump": "the system's clock, which the device's clock is told in, jumps by so much",
-    "asleep": "the machine sleeps for so long (on a virtual clock alone)",
-    "crash": "the process dies",
-}
-
-
-class Fault(NamedTuple):
-    """Something that happens ``at`` s after the device was switched on."""
-
-    at: float
-    kind: str
-    samples: int = 0
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class Script:
-    """What a fake host does."""
-
-    sr: int = 48000
-    channels: int = 1
-    """How many the device has; each holds the same numbers."""
-    blocksize: int = 256
-    """Samples of a block, where the stream does not ask for a size."""
-    odd_sizes: bool = False
-    """Blocks of 1 … 2 blocksize samples, at random, as some hosts deliver."""
-    jitter_ms: float = 0.0
-    """How late a callback comes at most, at random."""
-    burst: int = 1
-    """How many blocks come at once."""
-    ppm: float = 0.0
-    """How much faster than ``sr`` the device's own clock is, in millionths."""
-    adc: bool = True
-    """Whether the device tells a time at all."""
-    latency_ms: float = 5.0
-    """How long after a block's last sample it is called back with, at least."""
-    silent: bool = False
-    """Zeros instead of numbers."""
-    seed: int = 0
-    switched_on_ns: int = 0
-    """When the device was switched on and sample 0 captured, on `wire.uptime_ns`'s clock: what
-    several processes have in common. 0: when the host is made."""
-    faults: tuple[Fault, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON takes it."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Script:
-        """Back from `to_dict`."""
-        return cls(**{**values, "faults": tuple(Fault(*fault) for fault in values["faults"])})
 
 
 def numbers(samples: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -211,15 +144,24 @@ class FakeHost:
         self.script = script
         self.clock = clock or RealClock()
         self._began = script.switched_on_ns or self.clock.now_ns()
+        if script.graph:
+            self.HOSTAPI = "Fake JACK"
+        # When a graph stood still, in ns of the time it ran, and for how long.
+        self._stalls: list[tuple[int, int]] = []
+        for fault in script.faults:
+            if fault.kind == "graph_stall":
+                ran = round(fault.at * 1e9) - sum(ns for _, ns in self._stalls)
+                self._stalls.append((ran, round(fault.seconds * 1e9)))
         self.default = SimpleNamespace(device=(0, -1))
         self.crash: Callable[[], None] = lambda: os.kill(os.getpid(), signal.SIGKILL)
         for fault in script.faults:
             if fault.kind not in KINDS:
                 raise ValueError(f"{fault.kind!r} is not a fault: {', '.join(KINDS)}")
-            if fault.kind in ("crash", "asleep") and self._began_to(fault) > self.clock.now_ns():
-                self.clock.call_at(self._began_to(fault), partial(self._strike, fault))
+            if fault.kind in ("crash", "asleep") and self.began_to(fault) > self.clock.now_ns():
+                self.clock.call_at(self.began_to(fault), partial(self._strike, fault))
 
-    def _began_to(self, fault: Fault) -> int:
+    def began_to(self, fault: Fault) -> int:
+        """When it strikes, in ns."""
         return self._began + round(fault.at * 1e9)
 
     def _strike(self, fault: Fault) -> None:
@@ -245,20 +187,52 @@ class FakeHost:
         """Capture in this process, on a virtual clock, as `CaptureProcess` does in another."""
         return FakeCapture(self, request)
 
-    def during(self, *kinds: str) -> bool:
-        """Whether a fault of these kinds lasts now."""
+    def during(self, *kinds: str) -> Fault | None:
+        """The fault of these kinds that lasts now."""
         since = (self.clock.now_ns() - self._began) / 1e9
-        return any(f.kind in kinds and f.at <= since < f.at + f.seconds for f in self.script.faults)
+        faults = (fault for fault in self.script.faults if fault.kind in kinds)
+        return next((f for f in faults if f.at <= since < f.at + f.seconds), None)
 
     def number_at(self, when_ns: int) -> int:
         """How many samples the device has captured by then, since it was switched on."""
-        return int((when_ns - self._began) / self._period_ns())
+        ran = when_ns - self._began
+        for stood_at, ns in self._stalls:
+            ran -= min(ns, max(0, ran - stood_at))
+        return int(ran / self.period_ns())
 
     def captured_at(self, number: int) -> int:
         """When the device has captured so many samples, in ns."""
-        return self._began + math.ceil(number * self._period_ns())
+        ran = math.ceil(number * self.period_ns())
+        return self._began + ran + sum(ns for stood_at, ns in self._stalls if ran > stood_at)
 
-    def _period_ns(self) -> float:
+    def arrives_at(self, number: int) -> int:
+        """When so many samples can be called back with, in ns."""
+        captured = self.captured_at(number)
+        return captured + round(self.script.latency_s((captured - self._began) / 1e9) * 1e9)
+
+    def adc_at(self, number: int) -> float:
+        """When they were captured, by the device's clock as it reads now, in s; 0: it has none."""
+        captured, now = self.captured_at(number), self.clock.now_ns()
+        if not self.script.adc or self.during("adc_zero"):
+            return 0.0
+        if self.during("adc_nan"):
+            return math.nan
+        if still := self.during("adc_still"):
+            captured = min(captured, self.began_to(still))
+        adc = captured / 1e9 + self.script.adc_error_s((captured - self._began) / 1e9)
+        if self.during("adc_negative"):
+            return -adc
+        if self.during("adc_back"):
+            return 2 * self._began / 1e9 - adc
+        return adc + self.jumped_s(now)
+
+    def jumped_s(self, now_ns: int) -> float:
+        """By how much the system's clock was stepped until now."""
+        jumps = (fault for fault in self.script.faults if fault.kind == "clock_jump")
+        return sum(fault.seconds for fault in jumps if self.began_to(fault) <= now_ns)
+
+    def period_ns(self) -> float:
+        """From one sample to the next, while it runs."""
         return 1e9 / (self.script.sr * (1 + self.script.ppm * 1e-6))
 
     # --- the functions of sounddevice ---
@@ -339,6 +313,8 @@ class FakeStream:
         self._callback, self._finished = callback, finished_callback
         self._blocksize = blocksize
         self._random = random.Random(script.seed)  # noqa: S311 - faults, no secrets
+        self._adc_random = random.Random(script.seed)  # noqa: S311
+        self._frames: FrameTime | None = None
         self._ours = devices[device]["name"] == host.NAME
         self._passed: set[int] = set()  # faults that have struck
         self._next = 0  # number of the next sample
@@ -351,9 +327,11 @@ class FakeStream:
         now = host.now_ns()
         self.active = True
         self._passed = {
-            i for i, fault in enumerate(host.script.faults) if host._began_to(fault) <= now
+            i for i, fault in enumerate(host.script.faults) if host.began_to(fault) <= now
         }
         self._next = host.number_at(now)
+        if host.script.graph:
+            self._frames = FrameTime(self._next, host.arrives_at(self._next), host.period_ns())
         self._called = now
         self._plan()
 
@@ -368,36 +346,38 @@ class FakeStream:
         """Say when the next callback comes, and what it brings."""
         script, host = self._host.script, self._host
         usual = self._blocksize or script.blocksize
-        count = self._random.randint(1, 2 * usual) if script.odd_sizes else usual
+        odd = script.odd_sizes and not script.graph
+        count = self._random.randint(1, 2 * usual) if odd else usual
         self._in_burst = (self._in_burst or script.burst) - 1
-        due = self._arrives(self._next + count + self._in_burst * usual)
+        due = host.arrives_at(self._next + count + self._in_burst * usual)
         due += round(self._random.uniform(0, script.jitter_ms) * 1e6)
-        flag = ended = silent = False
+        kinds = set()
         for i, fault in enumerate(script.faults):
-            if i in self._passed or due < host._began_to(fault):
-                continue
-            self._passed.add(i)
-            over = host._began_to(fault) + round(fault.seconds * 1e9)
-            flag |= fault.kind in ("flag", "flagged_loss")
-            ended |= fault.kind in ("end", "unplug", "renumber", "replace")
-            silent |= fault.kind in ("vanish",) or (fault.kind == "freeze" and not fault.seconds)
-            if fault.kind in ("loss", "flagged_loss"):
-                self._next += fault.samples
-            elif fault.kind in ("freeze", "asleep"):
-                self._next = max(self._next, host.number_at(over))
-            elif fault.kind == "stall":
-                due = max(due, over)
-            if fault.kind in ("loss", "flagged_loss", "freeze", "asleep"):
-                due = max(due, self._arrives(self._next + count))
-        if ended:
+            if i not in self._passed and due >= host.began_to(fault):
+                self._passed.add(i)
+                kinds.add(fault.kind if fault.seconds or fault.kind != "freeze" else "vanish")
+                due = self._lose(fault, count, due)
+        if kinds & {"end", "unplug", "renumber", "replace"}:
             host.clock.call_at(due, self._finish)
-        elif not silent:
-            due = max(due, self._called)
-            host.clock.call_at(due, partial(self._call, count, flag))
+        elif "vanish" not in kinds:
+            flag = bool(kinds & {"flag", "flagged_loss"})
+            host.clock.call_at(max(due, self._called), partial(self._call, count, flag))
 
-    def _arrives(self, number: int) -> int:
-        """When so many samples can be called back with, in ns."""
-        return self._host.captured_at(number) + round(self._host.script.latency_ms * 1e6)
+    def _lose(self, fault: Fault, count: int, due: int) -> int:
+        """Skip the samples that a fault takes; returns when the next ``count`` are due then."""
+        host, first = self._host, self._next
+        over = host.began_to(fault) + round(fault.seconds * 1e9)
+        if fault.kind == "stall":
+            return max(due, over)
+        if fault.kind in ("loss", "flagged_loss"):
+            self._next += fault.samples
+        elif fault.kind in ("freeze", "asleep"):
+            self._next = max(self._next, host.number_at(over))
+        else:
+            return due
+        if host.script.graph:  # whose cycles pass as a whole
+            self._next += -(self._next - first) % count
+        return max(due, host.arrives_at(self._next + count))
 
     def _finish(self) -> None:
         if self.active:
@@ -416,23 +396,23 @@ class FakeStream:
             ks = np.arange(first, first + count) % CYCLE
             samples = ((ks - (CYCLE >> 1)) / (CYCLE >> 1)).astype(np.float32)
         data = np.repeat(samples[:, np.newaxis], self.channels, axis=1)
-        self._callback(data.data if self._raw else data, count, self._times(first), _Flags(flag))
+        self._callback(
+            data.data if self._raw else data, count, self._times(first, count), _Flags(flag)
+        )
         self._plan()
 
-    def _times(self, first: int) -> _Times:
-        host = self._host
-        now = host.now_ns()
-        jumps = sum(
-            f.seconds
-            for f in host.script.faults
-            if f.kind == "clock_jump" and host._began_to(f) <= now
-        )
-        adc = host.captured_at(first) / 1e9 + jumps
-        if not host.script.adc or host.during("adc_zero"):
-            adc = 0.0
-        elif host.during("adc_back"):
-            adc = 2 * host._began / 1e9 - adc
-        return _Times(adc, now / 1e9 + jumps)
+    def _times(self, first: int, count: int) -> _Times:
+        host, now = self._host, self._host.now_ns()
+        if self._frames is not None:
+            while self._frames.run < first + count:
+                cycle = min(count, first + count - self._frames.run)
+                self._frames.wake(host.arrives_at(self._frames.run + cycle), cycle)
+            current = self._frames.at(now) / host.script.sr
+            return _Times(current - count / host.script.sr, current)
+        adc = host.adc_at(first)
+        if self._adc_random.random() < 0.1:
+            adc -= self._adc_random.uniform(0, host.script.adc_noise_ms) / 1e3
+        return _Times(adc, now / 1e9 + host.jumped_s(now))
 
 
 class FakeCapture:

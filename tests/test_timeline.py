@@ -8,8 +8,8 @@ from rtaudio.capture.fake import Fault, Script
 
 def test_who_was_stopped_with_the_capture_does_not_say_that_nothing_came():
     """Both processes stand still for 13 s; the samples come a second after this one looks again."""
-    stall = Fault(5, "stall", seconds=14)
-    run = listen(Script(faults=(stall,)), 25, busy=[(4.98, 13)])
+    stall = Fault(4.95, "stall", seconds=14)
+    run = listen(Script(blocksize=4800, faults=(stall,)), 25, busy=[(4.9, 13)])
     check_books(run)
     assert run.mic.stats.restarts == 0
     assert run.mic.stats.lost == run.mic.stats.unplaced == 0

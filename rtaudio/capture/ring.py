@@ -41,8 +41,8 @@ class Record(NamedTuple):
     """How often the host said so far that it had lost samples."""
     at: int
     """Where its samples begin, counted in samples kept."""
-    host_ns: int = 0
-    """The host's own time then (PortAudio's ``currentTime``), in ns from a start of its own."""
+    frames: int = -1
+    """How many frames the host's graph had run before it, if the host counts them; else -1."""
 
 
 def size(channels: int, samples: int, records: int) -> int:
@@ -73,7 +73,7 @@ class RingWriter(_Ring):
         clock_ns: int,
         age_ns: int,
         overflow: bool,
-        host_ns: int = 0,
+        frames: int = -1,
     ) -> int:
         """Copy a block of ``count`` samples in, or drop it; returns how many records there are.
 

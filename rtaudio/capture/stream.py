@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 PRIORITY = 60  # below the kernel's own interrupt threads
 OLDEST_S = 20.0  # an ADC time that is further from now is none
 FUTURE_S = 0.4  # some are late by a block or two
-LATEST_S = 9e9  # later than any clock is, and in ns within 64 bits; no NaN is below it
 
 
 class Callback:
@@ -41,12 +40,17 @@ class Callback:
         ring_bell: Callable[[int], None],
         clock: Callable[[], int] = wire.uptime_ns,
         begin: Callable[[], int] = lambda: 0,
+        graph: Callable[[], int] = lambda: -1,
     ) -> None:
-        """``begin`` is called once, by the callback's thread; returns its real-time priority."""
+        """``begin`` is called once, by the callback's thread; returns its real-time priority.
+
+        ``graph`` returns how many frames the host's graph has run; -1 where it counts none.
+        """
         self._writer = writer
         self._ring_bell = ring_bell
         self._clock = clock
         self._begin = begin
+        self._graph = graph
         self._first = True
 
     def __call__(self, indata: Any, frames: int, time: Any, status: Any) -> None:
@@ -56,12 +60,11 @@ class Callback:
             self._first = False
             self._writer.granted(self._begin())
         adc, now = time.inputBufferAdcTime, time.currentTime
-        host_ns = int(now * 1e9) if abs(now) < LATEST_S else 0
         makes_sense = adc > 0 and -FUTURE_S < now - adc < OLDEST_S
         age_ns = int((now - adc) * 1e9) if makes_sense else ring.NO_AGE
         overflow = bool(status) and bool(status.input_overflow)
         data = memoryview(indata).cast("B")
-        written = self._writer.write(data, frames, clock_ns, age_ns, overflow, host_ns)
+        written = self._writer.write(data, frames, clock_ns, age_ns, overflow, self._graph())
         self._ring_bell(written)
 
 

@@ -74,8 +74,9 @@ def check(result):
     assert result["stats"]["refuted"] == 0
     size_ms = 1000 * max(result["cell"]["blocksize"], 1024) / 48000
     assert result["duration_error_ms"] < size_ms + 50
-    assert result["captured_worst_ms"] < result["microphone"]["captured_within_ms"] + 5 + (
-        result["due_noise_ms"]
+    assert (
+        result["captured_worst_ms"]
+        < result["microphone"]["captured_within_ms"] + 5 + (result["due_noise_ms"])
     )
 
 

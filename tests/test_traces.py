@@ -16,7 +16,7 @@ WHOLE = [name for name in NAMES if name not in (*LOSSES, *STOPS, *JACK)]
 def test_each_trace_is_tried():
     assert len(LOSSES) == 5
     assert len(STOPS) == 3
-    assert len(JACK) == 4
+    assert len(JACK) == 6
     assert len(WHOLE) == 12
 
 
@@ -69,20 +69,24 @@ def test_a_stop_hides_no_later_loss():
     assert replay("pulse-0-stops").timeline.model.limit < 2.5e6  # ns: small steps count again
 
 
-@pytest.mark.parametrize("name", [name for name in JACK if "client" in name])
-def test_cycles_without_us_are_lost_to_the_block(name):
+@pytest.mark.parametrize("name", JACK)
+def test_what_a_graph_ran_without_us_is_lost_exactly(name):
     run = replay(name)
-    assert [number for number, _, _ in run.told] == [number for number, _ in run.missing]
-    for (_, told, _), (_, missing) in zip(run.told, run.missing, strict=True):
-        assert told == pytest.approx(missing, abs=1)
+    assert run.remarks == []
+    missing = {}  # what comes twice is the player's
+    for number, lost in run.missing:
+        if lost > 0 and (number + 1, -lost) not in run.missing:
+            missing[number] = lost
+    assert {number: lost for number, lost, _ in run.told} == missing
+    assert {within for _, _, within in run.told} <= {0}
 
 
 @pytest.mark.parametrize("name", [name for name in JACK if "server" in name])
-def test_a_graph_that_stands_still_loses_nothing(name):
+def test_a_graph_that_stood_still_is_later(name):
     run = replay(name)
-    assert run.told == []
-    assert run.remarks == []
     assert len(run.timeline.latency_changes) >= 2
+    assert (
+        np.median(np.abs(run.captured_errors_ms())) < 300
 
 
 @pytest.mark.parametrize("name", NAMES)

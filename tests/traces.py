@@ -2,8 +2,9 @@
 
 Recorded on Debian 12 (PulseAudio 16.1, PipeWire 0.3.65, jackd2 1.9.21, PortAudio 19.6) from bare
 sounddevice callbacks, while a player counted in the samples. Each block has its length, clock (ns,
-as differences), ADC age (ns), the host's own time less the clock (ns, as differences), whether the
-host flagged an overflow, the count of its first sample, and how many counts are missing before it.
+as differences), ADC age (ns), whether the host flagged an overflow, the count of its first sample,
+and how many counts are missing before it; on JACK the frames that its graph had run (as
+differences).
 """
 
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rtaudio.capture.ring import Record
+from rtaudio.capture.ring import NO_COUNT, Record
 from rtaudio.sources.timeline import Placed, Timeline
 
 FOLDER = Path(__file__).with_name("traces")
@@ -49,19 +50,20 @@ class Replay:
 
 def replay(name, **settings):
     """Hand a trace to a timeline, as the microphone does."""
+    graph = name.startswith("jack")
     with np.load(FOLDER / f"{name}.npz") as trace:
         lengths = trace["length"].astype(int).tolist()
         clocks = (10**12 + np.cumsum(trace["clock"])).tolist()
-        hosts = (clocks + np.cumsum(trace["ahead"])).tolist()
+        frames = np.cumsum(trace["frames"]).tolist() if graph else [NO_COUNT] * len(lengths)
         ages, counts = trace["age"].tolist(), trace["count"].astype(float)
         overflows = np.cumsum(trace["overflow"]).tolist()
         missing = [(int(i), int(trace["missing"][i])) for i in np.flatnonzero(trace["missing"])]
-    timeline = Timeline(SR, graph=name.startswith("jack"), **settings)
+    timeline = Timeline(SR, graph=graph, **settings)
     placed, first, longest = [], 0, 0
-    for number, (length, clock, host, age, overflow) in enumerate(
-        zip(lengths, clocks, hosts, ages, overflows, strict=True)
+    for number, (length, clock, run, age, overflow) in enumerate(
+        zip(lengths, clocks, frames, ages, overflows, strict=True)
     ):
-        timeline.take(Record(number, first, length, 0, clock, age, overflow, first, host))
+        timeline.take(Record(number, first, length, 0, clock, age, overflow, first, run))
         first += length
         while (block := timeline.placed()) is not None:
             placed.append(block)

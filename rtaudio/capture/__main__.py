@@ -78,13 +78,15 @@ def _capture(host: Any, request: wire.Request, memory_fd: int, bell_fd: int, par
             with contextlib.suppress(BlockingIOError, BrokenPipeError):
                 os.write(bell_fd, written.to_bytes(8, "little"))
 
-    def make_callback(channels: int, samples: int, records: int) -> Callable[..., None]:
+    def make_callback(
+        channels: int, samples: int, records: int, graph: Callable[[], int]
+    ) -> Callable[..., None]:
         length = ring.size(channels, samples, records)
         os.ftruncate(memory_fd, length)
         populate = getattr(mmap, "MAP_POPULATE", 0)  # no page is missing when the callback runs
         memory = mmap.mmap(memory_fd, length, flags=mmap.MAP_SHARED | populate)
         writers.append(ring.RingWriter(memory, channels, samples, records))
-        return Callback(writers[0], ring_bell, begin=realtime_priority)
+        return Callback(writers[0], ring_bell, begin=realtime_priority, graph=graph)
 
     def finished() -> None:
         writers[0].finish()

@@ -26,7 +26,7 @@ import numpy as np
 from rtaudio.capture import ring, wire
 from rtaudio.capture.process import WAIT_S
 from rtaudio.capture.ring import RingReader
-from rtaudio.capture.script import KINDS, FrameTime
+from rtaudio.capture.script import KINDS
 from rtaudio.capture.script import Fault as Fault
 from rtaudio.capture.script import Script as Script
 from rtaudio.capture.stream import Callback, open_stream
@@ -144,8 +144,11 @@ class FakeHost:
         self.script = script
         self.clock = clock or RealClock()
         self._began = script.switched_on_ns or self.clock.now_ns()
+        self.cycle = 0, 1
+        """The first frame of the block that is called back with, and its length."""
         if script.graph:
             self.HOSTAPI = "Fake JACK"
+            self.graph_frames = self._graph_frames
         # When a graph stood still, in ns of the time it ran, and for how long.
         self._stalls: list[tuple[int, int]] = []
         for fault in script.faults:
@@ -235,6 +238,13 @@ class FakeHost:
         """From one sample to the next, while it runs."""
         return 1e9 / (self.script.sr * (1 + self.script.ppm * 1e-6))
 
+    def _graph_frames(self) -> int:
+        """The frame at which the cycle began that runs now: a late callback reads a later one."""
+        first, count = self.cycle
+        latency_ns = round(self.script.latency_s((self.clock.now_ns() - self._began) / 1e9) * 1e9)
+        run = self.number_at(self.clock.now_ns() - latency_ns) - first - count
+        return first + max(0, run // count) * count
+
     # --- the functions of sounddevice ---
 
     def query_hostapis(self) -> tuple[dict[str, Any], ...]:
@@ -314,7 +324,6 @@ class FakeStream:
         self._blocksize = blocksize
         self._random = random.Random(script.seed)  # noqa: S311 - faults, no secrets
         self._adc_random = random.Random(script.seed)  # noqa: S311
-        self._frames: FrameTime | None = None
         self._ours = devices[device]["name"] == host.NAME
         self._passed: set[int] = set()  # faults that have struck
         self._next = 0  # number of the next sample
@@ -330,8 +339,6 @@ class FakeStream:
             i for i, fault in enumerate(host.script.faults) if host.began_to(fault) <= now
         }
         self._next = host.number_at(now)
-        if host.script.graph:
-            self._frames = FrameTime(self._next, host.arrives_at(self._next), host.period_ns())
         self._called = now
         self._plan()
 
@@ -403,12 +410,9 @@ class FakeStream:
 
     def _times(self, first: int, count: int) -> _Times:
         host, now = self._host, self._host.now_ns()
-        if self._frames is not None:
-            while self._frames.run < first + count:
-                cycle = min(count, first + count - self._frames.run)
-                self._frames.wake(host.arrives_at(self._frames.run + cycle), cycle)
-            current = self._frames.at(now) / host.script.sr
-            return _Times(current - count / host.script.sr, current)
+        host.cycle = first, count
+        if host.script.graph:
+            return _Times((now - count * host.period_ns()) / 1e9, now / 1e9)
         adc = host.adc_at(first)
         if self._adc_random.random() < 0.1:
             adc -= self._adc_random.uniform(0, host.script.adc_noise_ms) / 1e3
@@ -445,11 +449,13 @@ class FakeCapture:
             self.failed = str(error)
         self._rung = True
 
-    def _make_callback(self, channels: int, samples: int, records: int) -> Callback:
+    def _make_callback(
+        self, channels: int, samples: int, records: int, graph: Callable[[], int]
+    ) -> Callback:
         memory = bytearray(ring.size(channels, samples, records))
         self._writer = ring.RingWriter(memory, channels, samples, records)
         self.ring = RingReader(memory, channels, samples, records)
-        return Callback(self._writer, self._ring_bell, self._clock.now_ns)
+        return Callback(self._writer, self._ring_bell, self._clock.now_ns, graph=graph)
 
     def _ring_bell(self, written: int) -> None:
         assert self.ring is not None

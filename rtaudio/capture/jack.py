@@ -42,7 +42,7 @@ def frame_counter() -> Callable[[], int] | None:
 
     def frames() -> int:
         nonlocal total, last
-        now = last_frame_time(client)
+        now = int(last_frame_time(client))
         total += (now - last + WRAP // 2) % WRAP - WRAP // 2
         last = now
         return total

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 FLOAT_BYTES = 4
 NO_AGE = -1  # ns
+NO_COUNT = -1  # frames
 RECORD = Struct("<9q")
 HEADER_BYTES = 192  # three cache lines: what never changes, the writer's, the reader's
 WRITTEN, DROPPED, FINISHED, PRIORITY = 8, 9, 10, 11
@@ -41,8 +42,8 @@ class Record(NamedTuple):
     """How often the host said so far that it had lost samples."""
     at: int
     """Where its samples begin, counted in samples kept."""
-    frames: int = -1
-    """How many frames the host's graph had run before it, if the host counts them; else -1."""
+    frames: int = NO_COUNT
+    """How many frames the host's graph had run when its cycle began, if it counts them."""
 
 
 def size(channels: int, samples: int, records: int) -> int:
@@ -73,7 +74,7 @@ class RingWriter(_Ring):
         clock_ns: int,
         age_ns: int,
         overflow: bool,
-        frames: int = -1,
+        frames: int = NO_COUNT,
     ) -> int:
         """Copy a block of ``count`` samples in, or drop it; returns how many records there are.
 
@@ -109,7 +110,7 @@ class RingWriter(_Ring):
                 age_ns,
                 self._overflows,
                 kept,
-                host_ns,
+                frames,
             ),
         )
         self._kept = kept + count

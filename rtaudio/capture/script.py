@@ -6,7 +6,6 @@ a stream draws for each of its blocks: several processes see the same device.
 
 from __future__ import annotations
 
-import math
 import random
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -14,7 +13,6 @@ from typing import Any, NamedTuple
 
 WANDER_S = 1.5  # how long lateness wanders towards one value; how long an ADC time keeps its anchor
 CREEP_S = 10.0  # how long a latency that creeps takes
-OMEGA = 2 * math.pi * 0.125  # of the loop that makes a graph's time, in 1/s
 #: What can go wrong, and what ``samples`` and ``seconds`` of a `Fault` mean then.
 KINDS = {
     "loss": "so many samples are lost, without a word",
@@ -116,28 +114,6 @@ class Script:
         if not self.adc_wander_ms:
             return 0.0
         return self.adc_wander_ms / 1e3 * (_draws(self.seed, int(since_s // WANDER_S))[2] - 0.5)
-
-
-class FrameTime:
-    """A graph's own time, in frames: a loop follows its wake-ups, as jackd 2's does."""
-
-    def __init__(self, run: int, woke_ns: float, frame_ns: float) -> None:
-        self.run = run
-        """How many frames the graph has run."""
-        self._woke_ns, self._frame_ns, self._step_ns = woke_ns, frame_ns, frame_ns
-
-    def wake(self, when_ns: int, frames: int) -> None:
-        """The graph wakes, so many frames later."""
-        self._woke_ns += frames * self._step_ns
-        off = when_ns - self._woke_ns
-        bend = OMEGA * frames * self._frame_ns / 1e9
-        self._frame_ns += bend**2 * off / frames
-        self._step_ns = self._frame_ns + math.sqrt(2) * bend * off / frames
-        self.run += frames
-
-    def at(self, when_ns: int) -> float:
-        """The time then."""
-        return self.run + (when_ns - self._woke_ns) / self._step_ns
 
 
 @lru_cache(maxsize=4096)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from rtaudio.capture import ring, wire
+from rtaudio.capture import jack, ring, wire
 from rtaudio.capture.devices import (
     Device,
     DeviceError,
@@ -40,11 +40,11 @@ class Callback:
         ring_bell: Callable[[int], None],
         clock: Callable[[], int] = wire.uptime_ns,
         begin: Callable[[], int] = lambda: 0,
-        graph: Callable[[], int] = lambda: -1,
+        graph: Callable[[], int] = lambda: ring.NO_COUNT,
     ) -> None:
         """``begin`` is called once, by the callback's thread; returns its real-time priority.
 
-        ``graph`` returns how many frames the host's graph has run; -1 where it counts none.
+        ``graph`` returns how many frames the host's graph has run, if it counts them.
         """
         self._writer = writer
         self._ring_bell = ring_bell
@@ -80,17 +80,25 @@ def realtime_priority() -> int:
     return os.sched_getparam(0).sched_priority
 
 
+def frame_counter(host: Any, hostapi: str) -> Callable[[], int] | None:
+    """What counts the frames of the host's graph, if it has one."""
+    own: Callable[[], int] | None = getattr(host, "graph_frames", None)
+    if own is not None or "JACK" not in hostapi:
+        return own
+    return jack.frame_counter()
+
+
 def open_stream(
     host: Any,
     request: wire.Request,
-    make_callback: Callable[[int, int, int], Callable[..., None]],
+    make_callback: Callable[[int, int, int, Callable[[], int]], Callable[..., None]],
     finished: Callable[[], None],
 ) -> tuple[Any, wire.Opened]:
     """Open the stream that is asked for, not yet started; `DeviceError` says why it can't be.
 
     ``host`` is the module `sounddevice`, or has its functions. ``make_callback`` is handed
-    channels, and the samples and records that the ring has to hold; ``finished`` is called when
-    the host ends the stream.
+    channels, the samples and records that the ring has to hold, and what counts the frames of the
+    host's graph; ``finished`` is called when the host ends the stream.
     """
     devices, output = inputs(host), None
     if request.play is None:
@@ -106,7 +114,8 @@ def open_stream(
     if 2 * request.blocksize > samples:
         raise DeviceError(f"{device}: a blocksize of {request.blocksize} is over {samples // 2}")
     records = samples // min(request.blocksize or 32, 32)
-    callback = make_callback(channels, samples, records)
+    graph = frame_counter(host, device.hostapi)
+    callback = make_callback(channels, samples, records, graph or (lambda: ring.NO_COUNT))
     settings = {
         "samplerate": sr,
         "dtype": "float32",
@@ -142,6 +151,7 @@ def open_stream(
         records,
         "" if output is None else f"{output.name} ({output.hostapi})",
         1e3 * float(latencies[1]),
+        graph is not None,
     )
     return stream, opened
 

@@ -71,6 +71,8 @@ class Opened:
     """What plays meanwhile; empty where nothing does."""
     output_latency_ms: float = 0.0
     """What the driver claims for it."""
+    graph: bool = False
+    """Whether the host counts the frames of its graph (`ring.Record.frames`)."""
 
 
 def answer_to_json(answer: Opened | str) -> str:

@@ -13,9 +13,9 @@ name does not tell: PulseAudio and PipeWire are both PortAudio's ALSA.
     PROMPT       arrival and ADC time both quiet    in the arrival; the ADC  1 ms (0.5 if the host
     (ALSA)       (or there is no ADC time)          time agrees              flags a loss); 16 ms
                                                                              and 6 blocks
-    GRAPH        the host API, whose own time       in the arrival, less     the same; 40 ms and
-    (JACK)       counts the frames of its graph     what the graph stood     8 blocks
-                                                    still (`graph`)
+    GRAPH        it counts the frames of its        in that count; the       a cycle; 3 blocks
+    (JACK)       graph (`graph`)                    arrival shows when the   (1 ms, as above, that
+                                                    graph stood still        it stood still)
     WANDERING    the ADC time is the quieter one    in the ADC time; the     2 ms and 5 times its
     (PulseAudio)                                    arrival does not         noise; 150 ms
                                                     contradict
@@ -51,6 +51,7 @@ AGREE_NS = 0.3 * MS  # by so much two quiet clocks may differ
 MOVED_ALONE_NS, LOOSE_NS = 0.3 * MS, 2 * MS  # of an ADC time, in a window and in all of them
 LOOSEST_NS = 120 * MS  # a step that counts with any host
 BEYOND_NS = 500 * MS  # no change of latency is larger
+ASLEEP_NS = 2000 * MS
 LEAST_NS = 1 * MS  # what jitter is taken for at least
 RATE_UNKNOWN, RATE_KNOWN = 300e-6, 50e-6  # how far a rate may be off, before and after it is known
 RATE_RANGE = 2500e-6  # more is no drift, but another rate
@@ -74,13 +75,15 @@ class Watch(NamedTuple):
     """How long it has stayed,"""
     blocks: int
     """for so many blocks."""
+    counted: bool = False
+    """Whether the host counts what is lost: then a step is none."""
 
 
 class Kind(Enum):
     """How a host behaves: the table above."""
 
     PROMPT = Watch(False, 1 * MS, 0, 16 * MS, 6)
-    GRAPH = Watch(False, 1 * MS, 0, 40 * MS, 8)
+    GRAPH = Watch(False, 1 * MS, 0, 16 * MS, 6, counted=True)
     WANDERING = Watch(True, 2 * MS, 5, HOLD_NS, 3)
     LOOSE = Watch(False, 40 * MS, 3, HOLD_NS, 3)
     UNSTEADY = Watch(False, 2 * MS, 5, HOLD_NS, 4)
@@ -112,7 +115,7 @@ class HostModel:
         self.arrival, self.adc = Clock(0), Clock(ADC_QUANTILE)
         self.adc_usable = False
         """Whether the ADC time is a clock at all."""
-        self.graph = Graph(sr) if graph else None
+        self.graph = Graph() if graph else None
         self.kind = Kind.GRAPH if graph else Kind.PROMPT
         self.limit = self.kind.value.least_ns
         """From which lateness on a step counts, in ns."""
@@ -241,7 +244,9 @@ class HostModel:
         """Whether a step that ``clock`` shows is in both: the other may not contradict."""
         if clock is self.adc:
             return arrival > step - max(AGREE_NS, 5 * self.arrival.noise, self.arrival.spread)
-        if self.graph or not self.adc_usable or math.isnan(adc) or step > BEYOND_NS:
+        if self.graph:  # which counts what is lost, and stands still only while the machine sleeps
+            return step > ASLEEP_NS
+        if not self.adc_usable or math.isnan(adc) or step > BEYOND_NS:
             return True
         if self.kind is Kind.LOOSE:
             return adc > step / 2 or step > LOOSEST_NS + self._largest * self.step_ns

@@ -153,8 +153,8 @@ class _Stream:
         assert capture.ring is not None
         assert capture.opened is not None
         self.capture, self.ring, self.opened = capture, capture.ring, capture.opened
-        graph = "JACK" in self.opened.hostapi
-        self.timeline = Timeline(self.opened.sr, None if after is None else after.line, graph)
+        before = None if after is None else after.line
+        self.timeline = Timeline(self.opened.sr, before, self.opened.graph)
         self.after = after
         """The outage that its first block ends."""
         self.overflows = 0

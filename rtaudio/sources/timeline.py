@@ -33,6 +33,7 @@ from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
 from rtaudio.sources.clocks import MS, Clock, quantile
+from rtaudio.sources.graph import CONFIRMING, Graph
 from rtaudio.sources.host_model import (
     BEYOND_NS,
     HOLD_NS,
@@ -46,7 +47,6 @@ from rtaudio.sources.host_model import (
 if TYPE_CHECKING:
     from rtaudio.capture.ring import Record
     from rtaudio.sources.drift import Drift
-    from rtaudio.sources.graph import Graph
 
 WINDOW_NS = 500 * MS  # one point of each clock
 WINDOW_BLOCKS = 8  # of so many blocks at least
@@ -54,10 +54,6 @@ SETTLE_BLOCKS = 4
 UNSETTLED_WINDOWS = 20  # after so many windows nothing is waited for any more
 REFUTABLE = 16  # how many declared losses are remembered
 BACKLOG_NS = 40 * MS  # blocks that catch up by so much have waited somewhere
-STILL_NS = 1 * MS  # for so long a graph seems to stand still by the noise of its time
-NEARLY_WHOLE_NS = 0.3 * MS  # from a whole number of blocks, which are a graph's cycles
-STILL_WHOLLY = 0.75  # of a step, by which it stood still: no block was lost
-GRAPH_SETTLES_S = 20  # a graph's time is exact again after so long
 
 
 class State(Enum):
@@ -98,7 +94,7 @@ class Timeline:
 
     ``before`` is that of the stream before an outage: what was learned there holds on, and the
     first records are held back, so that the time of the first sample is known well.
-    ``graph``: the host's own time counts the frames of its graph, as JACK's does.
+    ``graph``: the host counts the frames of its graph, as JACK does.
     """
 
     def __init__(self, sr: int, before: Timeline | None = None, graph: bool = False) -> None:
@@ -177,6 +173,8 @@ class Timeline:
         """Whether a block is so late that samples may be missing before it."""
         record = seen.record
         flagged, self._overflows = record.overflow > self._overflows, record.overflow
+        if self.model.graph and self.model.graph.missing(record, self._gone):
+            return True
         if not self._watches:
             return False
         late = self.model.late(seen)
@@ -212,7 +210,7 @@ class Timeline:
             self._come_earlier(model.arrival.level - seen.arrival)
             seen = model.see(record, self.host)
         self._before.append(model.late(seen))
-        model.add(seen, self.host + self._unplaced)
+        model.add(seen, self._gone)
         self._newest = seen.end
         captured = model.captured_at(seen.begin)
         self._placed.append(Placed(record, lost, uncertainty, seen.end, captured, self.remarks()))
@@ -240,6 +238,8 @@ class Timeline:
     def _watch(self) -> None:
         """Look at the held blocks: late by chance, a step, or not to be known yet."""
         self._state = State.WATCHING
+        if self.model.graph and self._is_missing(self.model.graph):
+            return
         clock, lates = self._lates()
         if self._on_time(clock, lates):
             self._release()
@@ -250,6 +250,31 @@ class Timeline:
                 self._judge(clock, lates)
             else:
                 self._unsettle(clock.value(lates))
+
+    @property
+    def _gone(self) -> int:
+        """How many samples were lost in all, as far as it is known."""
+        return self.host + self._unplaced
+
+    def _is_missing(self, graph: Graph) -> bool:
+        """Whether frames of the graph are missing among the held blocks, or may be."""
+        held = [seen.record for seen in self._held]
+        short = (i for i, record in enumerate(held) if graph.missing(record, self._gone))
+        at = next(short, len(held))
+        if at == len(held):
+            return False
+        if len(held) < at + CONFIRMING:
+            return True
+        lost = graph.confirmed(held[at:], self._gone)
+        if lost:
+            whole = held[at].length == graph.cycle
+            for record in held[:at]:
+                self._place(record)
+            self.host += lost
+            self.model.part()
+            self._place(held[at], lost, 0 if whole else held[at].length)
+            self._take_again(at + 1)
+        return bool(lost)
 
     def _lates(self) -> tuple[Clock, list[float]]:
         """The clock that decides about the held blocks, and how late they are by it."""
@@ -341,8 +366,6 @@ class Timeline:
         adc = [seen.adc for seen in held if seen.adc == seen.adc]
         adc_step = model.adc.value(adc) - model.adc.level if adc else math.nan
         lost_ns = step if model.agree(clock, step, arrival, adc_step) else 0.0
-        if model.graph:
-            lost_ns = self._less_still(model.graph, lost_ns)
         lost = round(lost_ns / model.step_ns)
         rest = arrival - lost * model.step_ns  # of the arrival alone
         if rest > max(model.limit, 5 * model.arrival.noise):
@@ -357,23 +380,6 @@ class Timeline:
         else:
             self._watches = clock is model.arrival
             self._release()
-
-    def _less_still(self, graph: Graph, step: float) -> float:
-        """What of a step was lost, if the graph may have stood still: whole blocks."""
-        still = graph.stood_still([seen.record for seen in self._held])
-        lengths = {seen.record.length for seen in self._held}
-        block = lengths.pop() * self.model.step_ns if len(lengths) == 1 else 0.0
-        whole = round(step / block) * block if block else math.inf
-        ran_on = abs(still) < max(STILL_NS, step / 10)
-        if ran_on and abs(step - whole) < NEARLY_WHOLE_NS:
-            return whole
-        if not graph.settled:  # nobody can tell: it is counted once its time is exact
-            return 0.0
-        if ran_on:
-            return step
-        if not 0 < still < STILL_WHOLLY * step:
-            return 0.0
-        return round((step - still) / block) * block if block else step - still
 
     def _lose(self, lost: int, unsure: int, length_unsure: int) -> None:
         """Put a loss before the held blocks, or beside the axis if its place is too uncertain."""
@@ -417,8 +423,6 @@ class Timeline:
         """Take what half a second shows: the levels, or that they are left."""
         model = self.model
         model.end_window()
-        if model.graph and (missing := model.graph.end_window()) > WINDOW_BLOCKS:
-            self._miss(missing)
         clock, beyond = model.clock, model.arrival.move > BEYOND_NS
         if beyond and model.arrival.noise < QUIET_NS:  # an ADC time takes seconds to show that
             clock = model.arrival
@@ -441,11 +445,6 @@ class Timeline:
         if self.model.kind.prompt:
             return LEAST_NS / 2 + 2 * clock.noise + self.model.rate_slack()
         return self.model.limit
-
-    def _miss(self, missing: int) -> None:
-        """Report what a graph ran without us while its time was not exact."""
-        since = max(0, self._newest - round(GRAPH_SETTLES_S * 1e9 / self.model.step_ns))
-        self._remark("unplaced", since, missing, self._newest - since)
 
     def _follow(self) -> None:
         model = self.model

@@ -129,6 +129,11 @@ class Clock:
         self.points.append(newest)
         self.level = self._expected = self._recent(n, line)
 
+    def restore(self) -> None:
+        """Expect it where it was when the window began, which is forgotten."""
+        self.level = self._expected
+        self.forget_window()
+
     def distrust(self, by: float) -> None:
         """Take a move by itself for noise; a very large one is none, it was wrong for a while."""
         if by < WRONG_NS:

@@ -240,10 +240,14 @@ class HostModel:
             half = len(adc) // 2  # a loss may lie among them
             self.adc.level = min(self.adc.value(adc[:half]), self.adc.value(adc[half:]))
 
-    def agree(self, clock: Clock, step: float, arrival: float, adc: float) -> bool:
-        """Whether a step that ``clock`` shows is in both: the other may not contradict."""
+    def agree(self, clock: Clock, step: float, arrival: float, adc: float, few: bool) -> bool:
+        """Whether a step that ``clock`` shows is in both: the other may not contradict.
+
+        Of a ``few`` blocks the earliest may still be late.
+        """
         if clock is self.adc:
-            return arrival > step - max(AGREE_NS, 5 * self.arrival.noise, self.arrival.spread)
+            late = self.arrival.spread if few else 0.0
+            return arrival > step - max(AGREE_NS, 5 * self.arrival.noise, late)
         if self.graph:  # which counts what is lost, and stands still only while the machine sleeps
             return step > ASLEEP_NS
         if not self.adc_usable or math.isnan(adc) or step > BEYOND_NS:
@@ -272,13 +276,13 @@ class HostModel:
         self._slope.step()
 
     def take_back(self, ns: float) -> None:
-        """A loss of so long did not happen; the clocks that showed it are noisier than thought."""
+        """A loss of so long did not happen; the clock that showed it is noisier than thought."""
         assert self.line is not None
         self.line.ns -= ns
+        self.distrust(self.clock, ns)
         for clock in (self.arrival, self.adc):
-            clock.distrust(ns)
-            clock.points.clear()
-            clock.forget_window()
+            clock.shift_points(-ns)
+            clock.restore()
         self._slope.step()
 
     def distrust(self, clock: Clock, by: float) -> None:
@@ -397,7 +401,8 @@ class HostModel:
             if len(other.points) < LEAST_POINTS:
                 return None
             (m0, s0), _, (m2, s2) = list(other.points)[-3:]
-            if abs((s2 - s0) / (m2 - m0) - step) > abs(off) / 4:
+            apart = abs(s2 - s0 - (m2 - m0) * step)
+            if apart > max(abs(off) / 4 * (m2 - m0), 4 * other.typical):
                 return None
         return step
 

@@ -206,9 +206,6 @@ class Timeline:
     def _place(self, record: Record, lost: int = 0, uncertainty: int = 0) -> None:
         model = self.model
         seen = model.see(record, self.host)
-        if seen.arrival < model.arrival.level:  # none can come before it is captured
-            self._come_earlier(model.arrival.level - seen.arrival)
-            seen = model.see(record, self.host)
         self._before.append(model.late(seen))
         model.add(seen, self._gone)
         self._newest = seen.end
@@ -216,13 +213,6 @@ class Timeline:
         self._placed.append(Placed(record, lost, uncertainty, seen.end, captured, self.remarks()))
         if record.clock_ns >= self._window_ends and model.arrival.seen >= WINDOW_BLOCKS:
             self._end_window(record.clock_ns)
-
-    def _come_earlier(self, by: float) -> None:
-        """A block came earlier than any before: a loss is refuted, or the latency is smaller."""
-        arrival = self.model.arrival
-        counts = len(arrival.points) >= 2 and by > max(self.model.limit, 5 * arrival.noise)
-        if counts and not self._refute(by):
-            self.latency_changes.append(-by)
 
     def _settle(self) -> None:
         """Learn the clocks' levels from the first blocks."""
@@ -365,7 +355,9 @@ class Timeline:
         arrival = min(seen.arrival for seen in held) - model.arrival.level
         adc = [seen.adc for seen in held if seen.adc == seen.adc]
         adc_step = model.adc.value(adc) - model.adc.level if adc else math.nan
-        lost_ns = step if model.agree(clock, step, arrival, adc_step) else 0.0
+        lost_ns = (
+            step if model.agree(clock, step, arrival, adc_step, len(held) < WINDOW_BLOCKS) else 0.0
+        )
         lost = round(lost_ns / model.step_ns)
         rest = arrival - lost * model.step_ns  # of the arrival alone
         if rest > max(model.limit, 5 * model.arrival.noise):
@@ -422,7 +414,11 @@ class Timeline:
     def _end_window(self, now: float) -> None:
         """Take what half a second shows: the levels, or that they are left."""
         model = self.model
+        noise = model.arrival.noise
         model.end_window()
+        self._window_ends = now + WINDOW_NS
+        if len(model.arrival.points) > 2 and self._comes_earlier(noise):
+            return
         clock, beyond = model.clock, model.arrival.move > BEYOND_NS
         if beyond and model.arrival.noise < QUIET_NS:  # an ADC time takes seconds to show that
             clock = model.arrival
@@ -438,7 +434,21 @@ class Timeline:
         if self._state is not State.WATCHING:
             self._state = State.UNSETTLED if self._risen else State.FOLLOWING
         self._watches = model.kind.prompt or not self._risen
-        self._window_ends = now + WINDOW_NS
+
+    def _comes_earlier(self, noise: float) -> bool:
+        """Whether blocks came so early that a declared loss is refuted; else the latency fell."""
+        arrival = self.model.arrival
+        fall = -arrival.move
+        if fall <= max(self.model.limit, 5 * noise):
+            return False
+        if self._refute(fall):
+            return True
+        self.latency_changes.append(-fall)
+        if self.model.clock is arrival:
+            assert self.model.line is not None
+            arrival.start_again(self._newest, self.model.line)
+            arrival.move = 0.0
+        return False
 
     def _moves(self, clock: Clock) -> float:
         """From which move of a window on a clock has left its level."""
@@ -480,7 +490,7 @@ class Timeline:
         if rise < 0:
             if not self._refute(-rise):
                 model.distrust(clock, -rise)
-        elif model.agree(clock, rise, model.arrival.move, model.adc.move):
+        elif model.agree(clock, rise, model.arrival.move, model.adc.move, few=False):
             since = min(self._risen_since, self._newest)
             lost = round(rise / model.step_ns)
             self._remark("unplaced", since, lost, self._newest - since)

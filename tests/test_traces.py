@@ -101,7 +101,7 @@ def test_no_block_is_held_back_for_long(name):
         ("pulse-1024-high", Kind.WANDERING),
         ("pulse-0-clients", Kind.WANDERING),
         ("pipewire-1024-high", Kind.LOOSE),
-        ("pipewire-512-clients", Kind.LOOSE),
+        ("pipewire-256-clients", Kind.LOOSE),
         ("jack-128-server-stalls", Kind.GRAPH),
     ],
 )

@@ -355,9 +355,12 @@ class FakeStream:
         usual = self._blocksize or script.blocksize
         odd = script.odd_sizes and not script.graph
         count = self._random.randint(1, 2 * usual) if odd else usual
-        self._in_burst = (self._in_burst or script.burst) - 1
+        self._in_burst = 0 if script.graph else (self._in_burst or script.burst) - 1
         due = host.arrives_at(self._next + count + self._in_burst * usual)
-        due += round(self._random.uniform(0, script.jitter_ms) * 1e6)
+        late_ms = self._random.uniform(0, script.jitter_ms)
+        if script.graph:  # a client that is later than a cycle is not called for it
+            late_ms = min(late_ms, count * host.period_ns() / 2e6)
+        due += round(late_ms * 1e6)
         kinds = set()
         for i, fault in enumerate(script.faults):
             if i not in self._passed and due >= host.began_to(fault):

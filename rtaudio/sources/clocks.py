@@ -17,7 +17,7 @@ POINTS = 40  # how many are kept: 20 s
 USUAL = 20  # of how many windows the usual value is the median
 RECENT = 4  # of how many the level is made
 FORGET = 0.995  # what is left of the noise one window later: half of it after 70 s
-SETTLED, FORGET_EARLY = 8, 0.5  # but in the first windows: a stream may begin with a jolt
+SETTLED, FORGET_EARLY = 8, 0.5  # but in the first windows
 WRONG_NS = 100 * MS  # a clock that moves so far in a window is wrong
 ADC_QUANTILE = 0.85  # of an ADC time's outliers most lie in the past
 
@@ -71,9 +71,9 @@ class Clock:
         return bool(self.points)
 
     @property
-    def settled(self) -> bool:
-        """Whether enough windows were seen that its noise is known."""
-        return len(self._moves) >= SETTLED
+    def windows(self) -> int:
+        """How many windows were seen, up to `USUAL`."""
+        return len(self._moves)
 
     @property
     def seen(self) -> int:
@@ -118,7 +118,8 @@ class Clock:
         if abs(self.move) > WRONG_NS:
             self.start_again(n, line)
             return
-        fade = FORGET if self.settled else FORGET_EARLY
+        early = self.quantile == 0 and self.windows < SETTLED  # an arrival may begin with a jolt
+        fade = FORGET_EARLY if early else FORGET
         self.noise = max(abs(self.move), fade * self.noise)
         self.level = self._expected = self._recent(n, line)
 

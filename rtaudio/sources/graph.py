@@ -16,7 +16,7 @@ from math import gcd
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from rtaudio.capture.ring import Record
 
@@ -47,6 +47,12 @@ class Graph:
         ahead = record.frames - record.first - lost - self._base
         return max(0, ahead // self.cycle * self.cycle)
 
-    def confirmed(self, records: Iterable[Record], lost: int) -> int:
-        """How many are missing before all of these blocks."""
+    def confirmed(self, records: Sequence[Record], lost: int) -> int | None:
+        """How many are missing before these blocks, if the newest of them agree; else None.
+
+        Callbacks that come in a row, too late, read counts that agree less and less.
+        """
+        newest = [self.missing(record, lost) for record in records[-CONFIRMING:]]
+        if len(newest) < CONFIRMING or max(newest) > min(newest):
+            return None
         return min(self.missing(record, lost) for record in records)

@@ -37,7 +37,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
 from rtaudio.capture.ring import NO_AGE
-from rtaudio.sources.clocks import ADC_QUANTILE, FORGET, MS, WRONG_NS, Clock, Line
+from rtaudio.sources.clocks import ADC_QUANTILE, FORGET, MS, SETTLED, WRONG_NS, Clock, Line
 from rtaudio.sources.drift import Drift, Slope, slope
 from rtaudio.sources.graph import Graph
 
@@ -58,6 +58,8 @@ RATE_RANGE = 2500e-6  # more is no drift, but another rate
 MOST_RATE = 0.2  # and no device is off by more than that
 DISTURBED_WINDOWS = 20
 LEAST_POINTS = 3
+PROVEN = 4  # windows that an ADC time is followed before it is believed alone
+EXACT_NS = 0.02 * MS  # but for one without noise
 EARLY = 4  # times the noise more, while that is not known well
 LEVEL_NS = 2000 * MS  # how old the points are that a level is made of
 
@@ -126,6 +128,7 @@ class HostModel:
         self._ahead = 0.0  # by how much the ADC time is too late: no block comes before its end
         self._captured_level = 0.0
         self._disturbed = 0  # for so many windows more the ADC time may be wrong, after a long stop
+        self._moved_before = 0.0  # the ADC time alone, in the last window
         self._alone = 0.0  # how far the ADC time moved alone, lately
         self._largest = 0  # samples of a block
         self._first_point: tuple[int, float] | None = None
@@ -240,21 +243,28 @@ class HostModel:
             half = len(adc) // 2  # a loss may lie among them
             self.adc.level = min(self.adc.value(adc[:half]), self.adc.value(adc[half:]))
 
-    def agree(self, clock: Clock, step: float, arrival: float, adc: float, few: bool) -> bool:
-        """Whether a step that ``clock`` shows is in both: the other may not contradict.
+    def shown_by_both(
+        self, clock: Clock, step: float, arrival: float, adc: float, few: bool
+    ) -> float:
+        """How much of a step that ``clock`` shows is in both: the other may not contradict.
 
         Of a ``few`` blocks the earliest may still be late.
         """
         if clock is self.adc:
             late = self.arrival.spread if few else 0.0
-            return arrival > step - max(AGREE_NS, 5 * self.arrival.noise, late)
+            near = arrival > step - max(AGREE_NS, 5 * self.arrival.noise, late)
+            large = step > Kind.LOOSE.value.least_ns and arrival > step / 2  # and the latency fell
+            return step if near or large else 0.0
         if self.graph:  # which counts what is lost, and stands still only while the machine sleeps
-            return step > ASLEEP_NS
+            return step if step > ASLEEP_NS else 0.0
         if not self.adc_usable or math.isnan(adc) or step > BEYOND_NS:
-            return True
+            return step
         if self.kind is Kind.LOOSE:
-            return adc > step / 2 or step > LOOSEST_NS + self._largest * self.step_ns
-        return adc > step - max(AGREE_NS, 5 * self.adc.noise)
+            beyond = step > LOOSEST_NS + self._largest * self.step_ns
+            return step if adc > step / 2 or beyond else 0.0
+        if adc > step - max(AGREE_NS, 5 * self.adc.noise):
+            return step
+        return adc if adc > self.limit else 0.0  # the rest is a change of latency
 
     def change_latency(self, by: float) -> None:
         """Expect the arrival later by so much, with nothing lost."""
@@ -320,7 +330,9 @@ class HostModel:
         self.limit = max(watch.least_ns, watch.noises * noise)
         if self.kind is Kind.LOOSE:
             self.limit = min(self.limit, LOOSEST_NS)
-        elif not self.clock.settled:
+        elif self.clock.windows < PROVEN and watch.by_adc and noise > EXACT_NS:
+            self.limit = Kind.LOOSE.value.least_ns
+        elif self.clock.windows < SETTLED:
             self.limit = max(watch.least_ns, EARLY * watch.noises * noise)
         if watch.by_adc != by_adc:
             self._slope.step()
@@ -332,10 +344,11 @@ class HostModel:
         self._alone *= FORGET
         steady = arrival.typical < QUIET_NS and abs(arrival.change) < QUIET_NS
         self._disturbed = max(0, self._disturbed - 1)
-        if self.adc_usable and steady and not self._disturbed and arrival.move < BEYOND_NS:
-            moved = MOVED_ALONE_NS < abs(adc.change) < WRONG_NS
-            self._alone += abs(adc.change) if moved else 0
-        most = LOOSE_NS if arrival.settled else MOVED_ALONE_NS
+        if steady and self._moved_before and not self._disturbed and arrival.move < BEYOND_NS:
+            self._alone += self._moved_before
+        moved = self.adc_usable and steady and MOVED_ALONE_NS < abs(adc.change) < WRONG_NS
+        self._moved_before = abs(adc.change) if moved else 0.0  # the arrival may follow
+        most = LOOSE_NS if arrival.windows >= SETTLED else MOVED_ALONE_NS
         if self.kind is Kind.LOOSE or self._alone > most:
             return Kind.LOOSE
         lockstep = max(adc.noise, adc.spread / 2) < QUIET_NS and arrival.spread < LOCKSTEP_NS

@@ -33,12 +33,12 @@ from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
 from rtaudio.sources.clocks import MS, Clock, quantile
-from rtaudio.sources.graph import CONFIRMING, Graph
 from rtaudio.sources.host_model import (
     BEYOND_NS,
     HOLD_NS,
     LEAST_NS,
     QUIET_NS,
+    RATE_RANGE,
     HostModel,
     Kind,
     Seen,
@@ -47,10 +47,12 @@ from rtaudio.sources.host_model import (
 if TYPE_CHECKING:
     from rtaudio.capture.ring import Record
     from rtaudio.sources.drift import Drift
+    from rtaudio.sources.graph import Graph
 
 WINDOW_NS = 500 * MS  # one point of each clock
 WINDOW_BLOCKS = 8  # of so many blocks at least
 SETTLE_BLOCKS = 4
+PATIENT_WINDOWS = 4  # so many windows two of them have to be alike within a quarter of a step
 UNSETTLED_WINDOWS = 20  # after so many windows nothing is waited for any more
 REFUTABLE = 16  # how many declared losses are remembered
 BACKLOG_NS = 40 * MS  # blocks that catch up by so much have waited somewhere
@@ -253,9 +255,9 @@ class Timeline:
         at = next(short, len(held))
         if at == len(held):
             return False
-        if len(held) < at + CONFIRMING:
-            return True
         lost = graph.confirmed(held[at:], self._gone)
+        if lost is None:  # not yet; blocks of one moment are held for no time
+            return held[-1].clock_ns - held[0].clock_ns < HOLD_NS
         if lost:
             whole = held[at].length == graph.cycle
             for record in held[:at]:
@@ -355,9 +357,7 @@ class Timeline:
         arrival = min(seen.arrival for seen in held) - model.arrival.level
         adc = [seen.adc for seen in held if seen.adc == seen.adc]
         adc_step = model.adc.value(adc) - model.adc.level if adc else math.nan
-        lost_ns = (
-            step if model.agree(clock, step, arrival, adc_step, len(held) < WINDOW_BLOCKS) else 0.0
-        )
+        lost_ns = model.shown_by_both(clock, step, arrival, adc_step, len(held) < WINDOW_BLOCKS)
         lost = round(lost_ns / model.step_ns)
         rest = arrival - lost * model.step_ns  # of the arrival alone
         if rest > max(model.limit, 5 * model.arrival.noise):
@@ -376,8 +376,12 @@ class Timeline:
     def _lose(self, lost: int, unsure: int, length_unsure: int) -> None:
         """Put a loss before the held blocks, or beside the axis if its place is too uncertain."""
         first, margin = self._held[0], self.model.margin()
+        since = first.begin
+        if self._risen:  # since when nothing was watched
+            since = min(since, self._risen_since)
+            unsure += first.begin - since
         if unsure > max(margin, lost // 2):
-            self._remark("unplaced", first.begin, lost, unsure + first.record.length)
+            self._remark("unplaced", since, lost, unsure + first.record.length)
             self.model.pass_over(lost * self.model.step_ns, before=False)
             self._release()
             return
@@ -474,7 +478,10 @@ class Timeline:
         stale = clock is model.adc and model.arrival.move - clock.move > BEYOND_NS
         if len(risen) < 2:
             return
-        if abs(risen[-1] - risen[-2]) < model.limit / 4 and not stale:
+        near = model.limit / 4
+        if len(risen) >= PATIENT_WINDOWS:  # the rate may not be known well
+            near = max(near, RATE_RANGE * (clock.points[-1][1] - clock.points[-2][1]))
+        if abs(risen[-1] - risen[-2]) < near and not stale:
             self._resolve(clock, risen[-1])
         elif (step := model.other_rate()) is not None:
             model.take_rate(self._newest, step)
@@ -490,9 +497,11 @@ class Timeline:
         if rise < 0:
             if not self._refute(-rise):
                 model.distrust(clock, -rise)
-        elif model.agree(clock, rise, model.arrival.move, model.adc.move, few=False):
+        elif shown := model.shown_by_both(
+            clock, rise, model.arrival.move, model.adc.move, few=False
+        ):
             since = min(self._risen_since, self._newest)
-            lost = round(rise / model.step_ns)
+            lost = round(shown / model.step_ns)
             self._remark("unplaced", since, lost, self._newest - since)
             model.pass_over(lost * model.step_ns, before=True)
         elif clock is model.arrival:

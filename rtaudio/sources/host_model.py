@@ -359,7 +359,7 @@ class HostModel:
         return Kind.UNSTEADY
 
     def latency_rise(self) -> float:
-        """By how much the arrival alone is later than before, as a wandering host's may be."""
+        """By how much the arrival alone is later than before, if that is beyond its noise."""
         later = self.arrival.move
         return later if later > max(Kind.WANDERING.value.least_ns, 5 * self.arrival.noise) else 0.0
 
@@ -392,10 +392,11 @@ class HostModel:
         self._slope.step()
 
     def _adc_tells_rate(self) -> bool:
-        """Whether the device's rate shows better in the ADC time."""
+        """Whether the device's rate shows better in the ADC time: a jump would look like one."""
         if self.graph or self.kind is Kind.LOOSE or not (self.adc_usable and self.adc.known):
             return False
-        return self.adc.typical < 2 * self.arrival.typical + QUIET_NS / 4
+        adc, arrival = (max(c.noise, abs(c.move)) for c in (self.adc, self.arrival))
+        return adc < 2 * arrival + QUIET_NS / 4
 
     def other_rate(self) -> float | None:
         """The step of quite another rate, if the last points of both clocks lie on it."""

@@ -443,9 +443,9 @@ class Timeline:
         """Whether blocks came so early that a declared loss is refuted; else the latency fell."""
         arrival = self.model.arrival
         fall = -arrival.move
-        if fall <= max(self.model.limit, 5 * noise):
+        if fall <= max(min(self.model.limit, Kind.WANDERING.value.least_ns), 5 * noise):
             return False
-        if self._refute(fall):
+        if fall > self.model.limit and self._refute(fall):
             return True
         self.latency_changes.append(-fall)
         if self.model.clock is arrival:
@@ -465,7 +465,7 @@ class Timeline:
         if (step := model.other_rate()) is not None:
             model.take_rate(self._newest, step)
             return
-        if model.kind is Kind.WANDERING and (rise := model.latency_rise()):
+        if not model.kind.prompt and (rise := model.latency_rise()):
             self.latency_changes.append(rise)
             assert model.line is not None
             model.arrival.start_again(self._newest, model.line)

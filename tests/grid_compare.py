@@ -322,11 +322,14 @@ def wrong_rows(report, said):
 
 
 def captured_errors(blocks, axis, heard, due):
-    """How far ``captured`` of each block is from the player's word, in ms."""
+    """How far ``captured`` of each block is from the player's word, in ms, after a second.
+
+    Until then the ADC time may still be taken for earlier than it is.
+    """
     known = [
         (heard.count_at(begin), block["captured"])
         for block, begin in zip(blocks, axis.begins, strict=False)
-        if block["length"] and block["captured"] is not None and begin >= heard.first_heard
+        if block["length"] and block["captured"] is not None and begin >= heard.first_heard + SR
     ]
     counts, captured = np.array(known, float).reshape(-1, 2).T
     return (captured - due.of(counts)) * 1e3

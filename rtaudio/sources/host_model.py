@@ -131,6 +131,7 @@ class HostModel:
         self._moved_before = 0.0  # the ADC time alone, in the last window
         self._alone = 0.0  # how far the ADC time moved alone, lately
         self._largest = 0  # samples of a block
+        self._rate_clock: Clock | None = None  # that the newest points of the slope are of
         self._first_point: tuple[int, float] | None = None
         self._slope = Slope()  # of all points: s, and ns behind the promised rate
         if before is not None:
@@ -148,7 +149,7 @@ class HostModel:
     @property
     def adc_true(self) -> bool:
         """Whether the ADC time is no later than it can be."""
-        return self.adc_usable and self._ahead < LEAST_NS / 10
+        return self.adc_usable and self.adc.known and self._ahead < LEAST_NS / 10
 
     @property
     def adc_trusted(self) -> bool:
@@ -251,10 +252,11 @@ class HostModel:
         Of a ``few`` blocks the earliest may still be late.
         """
         if clock is self.adc:
-            late = self.arrival.spread if few else 0.0
+            large = step > Kind.LOOSE.value.least_ns
+            late = self.arrival.spread if few and large else 0.0
             near = arrival > step - max(AGREE_NS, 5 * self.arrival.noise, late)
-            large = step > Kind.LOOSE.value.least_ns and arrival > step / 2  # and the latency fell
-            return step if near or large else 0.0
+            fell = large and arrival > step / 2  # the latency, in the same moment
+            return step if near or fell else 0.0
         if self.graph:  # which counts what is lost, and stands still only while the machine sleeps
             return step if step > ASLEEP_NS else 0.0
         if not self.adc_usable or math.isnan(adc) or step > BEYOND_NS:
@@ -368,6 +370,9 @@ class HostModel:
         line = self.line
         assert line is not None
         clock = self.adc if self._adc_tells_rate() else self.arrival
+        if clock is not self._rate_clock:
+            self._rate_clock = clock
+            self._slope.step()
         at, ns = clock.points[-1]
         self._first_point = n0, t0 = self._first_point or (at, ns)
         x = (at - n0) * self._nominal

@@ -17,6 +17,7 @@ back for a moment, until it is known what that was:
     UNSETTLED  the same, by one clock                         a change of latency, or its noise
     UNSETTLED  three, each later by the same                  another rate: FOLLOWING
     any        a step back by as much as a declared loss      that loss is refuted
+    any        frames of a graph that three blocks miss       a loss before the first, exact
 
 While a host is UNSETTLED it is not watched, but for one whose latency is constant. A loss whose
 place is uncertain by more than its block and the host's jitter, and by more than half of its own
@@ -426,11 +427,14 @@ class Timeline:
         clock, beyond = model.clock, model.arrival.move > BEYOND_NS
         if beyond and model.arrival.noise < QUIET_NS:  # an ADC time takes seconds to show that
             clock = model.arrival
-        moved = beyond or abs(clock.move) > self._moves(clock)
+        least = self._moves(clock)
+        # An ADC time, of which most blocks count, shows a loss a window before the earliest block.
+        leads = model.kind is Kind.PROMPT and model.adc_usable and model.adc.move > least
+        moved = beyond or abs(clock.move) > least or (leads and not self._risen)
         if moved and not self._risen:
             self._risen_since = clock.points[-2][0] if len(clock.points) > 1 else 0
         if moved:
-            self._risen.append(clock.move)
+            self._risen.append(model.adc.move if leads else clock.move)
             self._find_out(clock)
         else:
             self._risen.clear()

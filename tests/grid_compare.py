@@ -135,7 +135,7 @@ def losses_alone(heard, period):
         net = b.jump - b.silent + (owed if b.at - at <= 2 * period else 0)
         at, owed = b.at, min(0, net)
         if net > 0:
-            losses.append(Loss(b.at, net))
+            losses.append(Loss(b.at, net, slack=2 * period))  # a stale buffer hides one
         else:
             elsewhere += 1
     return losses, elsewhere

@@ -51,6 +51,7 @@ AGREE_NS = 0.3 * MS  # by so much two quiet clocks may differ
 MOVED_ALONE_NS, LOOSE_NS = 0.3 * MS, 2 * MS  # of an ADC time, in a window and in all of them
 LOOSEST_NS = 120 * MS  # a step that counts with any host
 BEYOND_NS = 500 * MS  # no change of latency is larger
+MOST_AHEAD_NS = 21 * MS  # what an ADC time that is late is taken to be late by, at first
 ASLEEP_NS = 2000 * MS
 LEAST_NS = 1 * MS  # what jitter is taken for at least
 RATE_UNKNOWN, RATE_KNOWN = 300e-6, 50e-6  # how far a rate may be off, before and after it is known
@@ -231,7 +232,9 @@ class HostModel:
             self.adc.add(seen.begin, seen.adc)
         if self.adc_usable and seen.adc - seen.arrival > LEAST_NS / 10:  # by a block, mostly
             block_ns = seen.record.length * self.step_ns
-            self._ahead = max(self._ahead, block_ns, self.adc.level - seen.arrival)
+            self._ahead = max(
+                self._ahead, min(block_ns, MOST_AHEAD_NS), self.adc.level - seen.arrival
+            )
         if self.graph:
             self.graph.add(seen.record, lost)
 
@@ -332,23 +335,31 @@ class HostModel:
         self.limit = max(watch.least_ns, watch.noises * noise)
         if self.kind is Kind.LOOSE:
             self.limit = min(self.limit, LOOSEST_NS)
-        elif self.clock.windows < PROVEN and watch.by_adc and noise > EXACT_NS:
+        elif self._is_early(watch):
             self.limit = Kind.LOOSE.value.least_ns
         elif self.clock.windows < SETTLED:
             self.limit = max(watch.least_ns, EARLY * watch.noises * noise)
         if watch.by_adc != by_adc:
             self._slope.step()
 
+    def _is_early(self, watch: Watch) -> bool:
+        """Whether a server may look like a host without noise, since it is not known for long."""
+        if watch.counted or not self.adc_usable:
+            return False
+        return self.arrival.windows < PROVEN and self.adc.noise > EXACT_NS
+
     def _learned_kind(self) -> Kind:
         arrival, adc = self.arrival, self.adc
         if self.graph:
             return Kind.GRAPH
         self._alone *= FORGET
-        steady = arrival.typical < QUIET_NS and abs(arrival.change) < QUIET_NS
         self._disturbed = max(0, self._disturbed - 1)
-        if steady and self._moved_before and not self._disturbed and arrival.move < BEYOND_NS:
+        followed = 3 * abs(arrival.change) > self._moved_before
+        if not followed and not self._disturbed and arrival.move < BEYOND_NS:
             self._alone += self._moved_before
-        moved = self.adc_usable and steady and MOVED_ALONE_NS < abs(adc.change) < WRONG_NS
+        quiet = arrival.typical < QUIET_NS
+        least = max(MOVED_ALONE_NS if quiet else LEAST_NS, 3 * abs(arrival.change))
+        moved = self.adc_usable and least < abs(adc.change) < WRONG_NS
         self._moved_before = abs(adc.change) if moved else 0.0  # the arrival may follow
         most = LOOSE_NS if arrival.windows >= SETTLED else MOVED_ALONE_NS
         if self.kind is Kind.LOOSE or self._alone > most:

@@ -17,7 +17,7 @@ from rtaudio.capture.fake import Fault, Script, numbers
 
 BEGAN_NS = 1_000_000_000  # when a virtual clock begins
 few = hypothesis.settings(  # a script that fails is short enough, and shrinking takes minutes
-    max_examples=8, deadline=None, phases=(hypothesis.Phase.explicit, hypothesis.Phase.generate)
+    max_examples=5, deadline=None, phases=(hypothesis.Phase.explicit, hypothesis.Phase.generate)
 )
 seeds = st.integers(0, 10_000)
 

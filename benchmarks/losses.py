@@ -30,7 +30,8 @@ TROUBLES = {
 }
 TROUBLES |= {"pipewire": TROUBLES["pulse"], "jack -S": TROUBLES["jack"]}
 LEAST_DISCARD_MS = {"pulse": 5, "pipewire": 100}
-ALONE = ("load", "suspend")  # these would disturb others, or be disturbed
+BESIDE_FEW = ("load", "suspend")  # these would disturb others, or be disturbed
+FEW, JACKS = 2, 4  # of them at once, and of JACK's servers
 
 
 def discards(server: str, seconds: float, seed: int) -> tuple[tuple[int, int], ...]:
@@ -62,10 +63,12 @@ def run(grid: Any, wanted: list[Any], at_once: int) -> list[dict[str, Any]]:
     """Run them, some at once; each says on standard error that it is done."""
     results = []
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
-        alone = [cell for cell in wanted if cell.trouble in ALONE]
-        others = [cell for cell in wanted if cell.trouble not in ALONE]
-        for some, count in ((others, at_once), (alone, 1)):
-            for result in grid.run_cells(some, folder, count):
+        few = [cell for cell in wanted if cell.trouble in BESIDE_FEW]
+        jacks = [cell for cell in wanted if cell.jack and cell not in few]
+        others = [cell for cell in wanted if cell not in few and cell not in jacks]
+        limits = ((others, at_once), (jacks, JACKS), (few, FEW))
+        for some, most in limits:
+            for result in grid.run_cells(some, folder, min(at_once, most)):
                 results.append(result)
                 about = result["cell"]
                 words = [about[name] for name in ("server", "trouble", "blocksize", "latency")]

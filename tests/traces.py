@@ -39,7 +39,7 @@ class Replay:
     def remarks(self):
         return [remark for placed in self.placed for remark in placed.remarks]
 
-    def captured_errors_ms(self, after_s=3.0):
+    def captured_errors_ms(self, after_s=6.0):
         """When each block was captured, by the timeline, against the counter; less the median."""
         captured = np.array([placed.captured_ns for placed in self.placed]) / 1e6
         begun = self.counts != 0

@@ -162,7 +162,8 @@ class HostModel:
         """How far the time of a capture may be off: by so much the clock that says it wanders."""
         if not self.adc_usable:
             return max(LEAST_NS, self.arrival.spread + 5 * self.arrival.noise)
-        return max(LEAST_NS, 5 * self.adc.noise)
+        early = self._ahead and self.arrival.windows < SETTLED  # it may be later still
+        return max(LEAST_NS, 5 * self.adc.noise, MOST_AHEAD_NS if early else 0.0)
 
     def arrives_at(self, n: int) -> float:
         """When the block that ends before sample ``n`` comes at the earliest, in ns."""

@@ -11,7 +11,7 @@ from functools import cache
 import pytest
 from grid import Cell, run_cells
 
-AT_ONCE, JACKS_AT_ONCE = 6, 4  # more, and the player itself is too late
+AT_ONCE, JACKS_AT_ONCE, BUSY_AT_ONCE = 6, 4, 2  # more, and the player itself is too late
 SIZES = (1024, 0, 512, 128, 4096, 256)
 TROUBLES = ("quiet", "clients", "default source", "rate adjustment", "load")
 GRAPH_TROUBLES = ("quiet", "stalls", "load")
@@ -54,9 +54,13 @@ def whole(server):
 @cache
 def results(which, server):
     """What became of the cells, which are run at the first call."""
+    cells = which(server)
+    busy = [cell for cell in cells if cell.trouble == "load"]
+    others = [cell for cell in cells if cell.trouble != "load"]
+    at_once = JACKS_AT_ONCE if server.startswith("jack") else AT_ONCE
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
-        at_once = JACKS_AT_ONCE if server.startswith("jack") else AT_ONCE
-        return list(run_cells(which(server), folder, at_once))
+        found = [*run_cells(others, folder, at_once), *run_cells(busy, folder, BUSY_AT_ONCE)]
+    return [found[[*others, *busy].index(cell)] for cell in cells]
 
 
 def cases(which, servers=SERVERS):
@@ -76,6 +80,8 @@ def check(result):
     assert result["duration_error_ms"] < size_ms + 50
     slack_ms = 25 if result["cell"]["trouble"] == "load" else 5  # the player is late there, too
     stated_ms = result["microphone"]["captured_within_ms"]
+    if result["cell"]["server"].startswith("jack"):  # a block in which the graph stood still
+        stated_ms += abs(result["microphone"]["largest_latency_change_ms"])
     assert result["captured_worst_ms"] < stated_ms + slack_ms + result["due_noise_ms"]
 
 

@@ -66,7 +66,7 @@ def test_what_a_long_stop_lost_is_told_within_25_ms(name):
 
 
 def test_a_stop_hides_no_later_loss():
-    assert replay("pulse-0-stops").timeline.model.limit < 2.5e6  # ns: small steps count again
+    assert replay("pulse-0-stops").timeline.model.limit < 4.5e6  # ns: small steps count again
 
 
 @pytest.mark.parametrize("name", JACK)

@@ -36,6 +36,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from rtaudio.sources.clocks import MS, Clock, quantile
 from rtaudio.sources.host_model import (
     BEYOND_NS,
+    CHANGE_NS,
     HOLD_NS,
     LEAST_NS,
     QUIET_NS,
@@ -447,7 +448,7 @@ class Timeline:
         """Whether blocks came so early that a declared loss is refuted; else the latency fell."""
         arrival = self.model.arrival
         fall = -arrival.move
-        if fall <= max(min(self.model.limit, Kind.WANDERING.value.least_ns), 5 * noise):
+        if fall <= max(min(self.model.limit, CHANGE_NS), 5 * noise):
             return False
         if fall > self.model.limit and self._refute(fall):
             return True

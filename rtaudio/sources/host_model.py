@@ -131,6 +131,7 @@ class HostModel:
         self._ahead = 0.0  # by how much the ADC time is too late: no block comes before its end
         self._captured_level = 0.0
         self._disturbed = 0  # for so many windows more the ADC time may be wrong, after a long stop
+        self._change_before = 0.0  # of the ADC time, in the last window
         self._moved_before = 0.0  # the ADC time alone, in the last window
         self._alone = 0.0  # how far the ADC time moved alone, lately
         self._largest = 0  # samples of a block
@@ -363,9 +364,12 @@ class HostModel:
         quiet = arrival.typical < QUIET_NS
         least = max(MOVED_ALONE_NS if quiet else LEAST_NS, 3 * abs(arrival.change))
         moved = self.adc_usable and least < abs(adc.change) < WRONG_NS
+        ramp = arrival.windows < SETTLED and adc.change * self._change_before > 0
+        moved = moved and (quiet or ramp)  # else it may be a loss, or an outlier
+        self._change_before = adc.change
         self._moved_before = abs(adc.change) if moved else 0.0  # the arrival may follow
         most = LOOSE_NS if arrival.windows >= SETTLED else MOVED_ALONE_NS
-        if self.kind is Kind.LOOSE or self._alone > most:
+        if self._alone > most:  # which fades
             return Kind.LOOSE
         lockstep = max(adc.noise, adc.spread / 2) < QUIET_NS and arrival.spread < LOCKSTEP_NS
         if arrival.noise < QUIET_NS and (lockstep or not self.adc_usable):

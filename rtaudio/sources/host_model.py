@@ -21,7 +21,7 @@ name does not tell: PulseAudio and PipeWire are both PortAudio's ALSA.
                                                     contradict
     LOOSE        the ADC time moved while a quiet   in the arrival; the ADC  40 ms and 3 times the
     (PipeWire)   arrival did not: it is worth       time shows half of it    noise of both; 150 ms
-                 little from then on
+                 little, until that has faded
     UNSTEADY     none of these: a noisy arrival     in the arrival; the ADC  2 ms and 5 times the
                  alone, or beside as noisy a time   time, if any, agrees     noise; 150 ms
 

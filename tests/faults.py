@@ -56,7 +56,7 @@ def _as_on_a_server(script, chance, seconds):
     if chance.random() < 0.1:
         for _ in range(3):
             alone("graph_stall", chance.uniform(0.002, 0.1))
-        shape = {"graph": True, "burst": 1, "odd_sizes": False}
+        shape = {"server": "jack", "burst": 1, "odd_sizes": False}
         return replace(script, faults=tuple(sorted(faults)), **shape)
     if chance.random() < 0.2:
         alone(chance.choice(("adc_nan", "adc_negative", "adc_still")), chance.uniform(0, 2))

@@ -2,8 +2,9 @@
 
 The one argument is JSON: device, channels, blocksize, latency, seconds, folder. Into the folder go
 take.wav with its gaps, as the command's ``--record`` makes them, and heard.f32: the first channel
-of all samples that came, without the lost ones; at the end report.json: the notes about blocks
-and rows, and the run's own statistics. Prints a line when the first block has come.
+of all samples that came, without the lost ones; records.npy: what the timeline was given, so that a
+cell can be looked into afterwards; at the end report.json: the notes about blocks and rows, and the
+run's own statistics. Prints a line when the first block has come.
 """
 
 import json
@@ -13,8 +14,11 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
+
 import rtaudio
 from rtaudio.consumers.recorder import Recorder
+from rtaudio.sources.timeline import Timeline
 
 SR = 48000
 
@@ -59,8 +63,21 @@ def _known(seconds):
     return None if math.isnan(seconds) else seconds
 
 
+def note_records(records):
+    """Let each timeline append what it is given; blocks that it looks at again, once."""
+    take = Timeline.take
+
+    def noted(timeline, record):
+        if not records or record.number > records[-1][0]:
+            records.append(record)
+        take(timeline, record)
+
+    Timeline.take = noted
+
+
 def main(about):
-    folder, said = Path(about["folder"]), []
+    folder, said, records = Path(about["folder"]), [], []
+    note_records(records)
     mic = rtaudio.Microphone(
         about["device"],
         sr=SR,
@@ -77,6 +94,7 @@ def main(about):
     live.attach_frames("the rows", notes.take_rows)
     with live:
         live.wait()
+    np.save(folder / "records.npy", np.array(records, np.int64))
     stats, settings = live.stats, live.settings
     counters = {name: getattr(stats, name, 0) for name in ("unplaced", "refuted")}
     changes = getattr(stats, "latency_changes", 0)

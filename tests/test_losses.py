@@ -232,7 +232,7 @@ def test_an_adc_time_that_is_anchored_anew_hides_no_loss_of_120_ms(script):
 @few
 def test_a_graph_that_stands_still_loses_nothing(blocksize, seconds, at, jitter_ms, seed):
     script = Script(
-        graph=True,
+        server="jack",
         blocksize=blocksize,
         jitter_ms=jitter_ms,
         seed=seed,
@@ -249,7 +249,7 @@ def graph_losing(blocksize, count, jitter_ms, seed, *before):
     """A graph that runs ``count`` times without us, for 1 ms or more each."""
     lost = count * max(1, 100 // blocksize) * blocksize
     faults = (*before, Fault(9, "loss", lost))
-    script = Script(graph=True, blocksize=blocksize, jitter_ms=jitter_ms, seed=seed, faults=faults)
+    script = Script(server="jack", blocksize=blocksize, jitter_ms=jitter_ms, seed=seed, faults=faults)
     run, heard = hear(script, 25)
     check_books(run)
     check_times([block for block in heard if not near(block, script)], script.latency_ms)
@@ -360,7 +360,7 @@ def test_a_clock_that_is_stepped_has_lost_nothing(seconds, wander_ms):
 
 
 @pytest.mark.parametrize("ppm", [-20_000, -300, 300, 20_000])
-@pytest.mark.parametrize("host", [{}, {"adc": False}, {"graph": True}, {"wander_ms": 30}])
+@pytest.mark.parametrize("host", [{}, {"adc": False}, {"server": "jack"}, {"wander_ms": 30}])
 def test_a_device_at_another_rate_has_lost_nothing(ppm, host):
     run, heard = hear(Script(ppm=ppm, **host), 25)
     check_nothing_is_invented(run)
@@ -368,7 +368,7 @@ def test_a_device_at_another_rate_has_lost_nothing(ppm, host):
         check_times(heard, 5, after=3 if abs(ppm) == 300 else 15)
 
 
-@pytest.mark.parametrize("host", [{}, {"adc": False}, {"graph": True}, {"wander_ms": 30}])
+@pytest.mark.parametrize("host", [{}, {"adc": False}, {"server": "jack"}, {"wander_ms": 30}])
 def test_a_machine_that_sleeps_has_an_outage(host):
     run, _ = hear(Script(faults=(Fault(6, "asleep", seconds=100),), **host), 120)
     check_books(run)

@@ -146,6 +146,7 @@ class FakeHost:
         self._began = script.switched_on_ns or self.clock.now_ns()
         self.cycle = 0, 1
         """The first frame of the block that is called back with, and its length."""
+        self.server = script.server
         if script.graph:
             self.HOSTAPI = "Fake JACK"
             self.graph_frames = self._graph_frames

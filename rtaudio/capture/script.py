@@ -77,9 +77,10 @@ class Script:
     adc_wander_ms: float = 0.0
     """How far apart the ADC times' errors are at most: they have another one each 1.5 s, as
     PipeWire's."""
-    graph: bool = False
-    """Whether it is as JACK: its own time counts the frames of a graph, the ADC time is that less a
-    block, and a client that is late misses whole blocks."""
+    server: str = ""
+    """What it says that it goes through, one of `server.SERVERS`. "jack": its own time counts the
+    frames of a graph, the ADC time is that less a block, and a client that is late misses whole
+    blocks."""
     latency_ms: float = 5.0
     """How long after a block's last sample it is called back with, at least."""
     silent: bool = False
@@ -93,6 +94,11 @@ class Script:
     def to_dict(self) -> dict[str, Any]:
         """As JSON takes it."""
         return asdict(self)
+
+    @property
+    def graph(self) -> bool:
+        """Whether it counts the frames of its graph."""
+        return self.server == "jack"
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Script:

@@ -16,6 +16,7 @@ from rtaudio.capture.devices import (
     outputs,
     takes,
 )
+from rtaudio.capture.server import sound_server
 from rtaudio.capture.sweep import SweepPlayer
 
 if TYPE_CHECKING:
@@ -88,6 +89,12 @@ def frame_counter(host: Any, hostapi: str) -> Callable[[], int] | None:
     return jack.frame_counter()
 
 
+def _server(host: Any, hostapi: str) -> str:
+    """The sound server that the open stream goes through, "" if none is known."""
+    own: str = getattr(host, "server", "")
+    return own or sound_server(hostapi)
+
+
 def open_stream(
     host: Any,
     request: wire.Request,
@@ -151,7 +158,7 @@ def open_stream(
         records,
         "" if output is None else f"{output.name} ({output.hostapi})",
         1e3 * float(latencies[1]),
-        graph is not None,
+        "jack" if graph else _server(host, device.hostapi),
     )
     return stream, opened
 

@@ -71,8 +71,9 @@ class Opened:
     """What plays meanwhile; empty where nothing does."""
     output_latency_ms: float = 0.0
     """What the driver claims for it."""
-    graph: bool = False
-    """Whether the host counts the frames of its graph (`ring.Record.frames`)."""
+    server: str = ""
+    """One of `server.SERVERS` if it is known to go through it; "jack" if that counts the frames of
+    its graph (`ring.Record.frames`)."""
 
 
 def answer_to_json(answer: Opened | str) -> str:

@@ -5,30 +5,30 @@ nothing: a sound server changes its buffers, and then all later blocks are late 
 nothing missing. Each lost sample delays *every* clock, the arrival of the blocks and the ADC time
 that the host reports; a change of latency shows in the arrival alone, an ADC time that is computed
 anew shows in the ADC time alone. So a loss is what one clock shows that is quiet enough, and what
-the other does not contradict. How the two behave is learned within the run, for the host API's
-name does not tell: PulseAudio and PipeWire are both PortAudio's ALSA.
+the other does not contradict. Of the sound servers it is known how they behave; of all others it is
+learned within the run.
 
     kind         known by                           a step is looked for     it counts from, and for
     -----------  ---------------------------------  -----------------------  -----------------------
-    PROMPT       arrival and ADC time both quiet    in the arrival; the ADC  1 ms (0.5 if the host
-    (ALSA)       (or there is no ADC time)          time agrees              flags a loss); 16 ms
-                                                                             and 6 blocks
-    GRAPH        it counts the frames of its        in that count; the       a cycle; 3 blocks
-    (JACK)       graph (`graph`)                    arrival shows when the   (1 ms, as above, that
+    GRAPH        JACK: it counts the frames of its  in that count; the       a cycle; 3 blocks
+                 graph (`graph`)                    arrival shows when the   (1 ms, as below, that
                                                     graph stood still        it stood still)
-    WANDERING    the ADC time is the quieter one    in the ADC time; the     4 ms and 5 times its
-    (PulseAudio)                                    arrival does not         noise; 150 ms
-                                                    contradict
-    LOOSE        the ADC time moved while a quiet   in the arrival; the ADC  40 ms and 3 times the
-    (PipeWire)   arrival did not: it is worth       time shows half of it    noise of both; 150 ms
-                 little, until that has faded
+    WANDERING    PulseAudio; an ADC time quieter    in the ADC time; the     4 ms and 5 times its
+                 than the arrival                   arrival by its spread    noise; 150 ms
+                                                    less at most
+    LOOSE        PipeWire                           in the arrival; the ADC  40 ms and 3 times the
+                                                    time shows half of it    noise of both; 150 ms
+    PROMPT       arrival and ADC time both quiet,   in the arrival; the ADC  1 ms (0.5 if the host
+                 as hardware's (or there is no ADC  time agrees              flags a loss); 16 ms
+                 time)                                                       and 6 blocks
     UNSTEADY     none of these: a noisy arrival     in the arrival; the ADC  2 ms and 5 times the
                  alone, or beside as noisy a time   time, if any, agrees     noise; 150 ms
 
 The 4 ms and 5 times the noise keep chance out: on PulseAudio, medians of the ADC time over half a
 second stay within 0.11 ms, but beside a dozen busy processes it was seen off by 3 ms for 0.15 s.
-Both of PipeWire's clocks step by up to 32 ms, now and then together, when a client changes the
-length of its cycles; hence the 40 ms.
+What it discards it had in its buffers; so its arrival may show less of a loss, by as much as it
+usually waits there. Both of PipeWire's clocks step by up to 32 ms, now and then together, when a
+client changes the length of its cycles; hence the 40 ms.
 """
 
 from __future__ import annotations
@@ -49,7 +49,6 @@ HOLD_NS = 135 * MS  # how long a step is watched: no block is held back for more
 QUIET_NS = 0.2 * MS  # noise of a clock below which it is quiet
 LOCKSTEP_NS = 2 * MS  # a host whose blocks come by so much apart is not prompt
 AGREE_NS = 0.3 * MS  # by so much two quiet clocks may differ
-MOVED_ALONE_NS, LOOSE_NS = 0.3 * MS, 2 * MS  # of an ADC time, in a window and in all of them
 LOOSEST_NS = 120 * MS  # a step that counts with any host
 BEYOND_NS = 500 * MS  # no change of latency is larger
 MOST_AHEAD_NS = 21 * MS  # what an ADC time that is late is taken to be late by, at first
@@ -99,6 +98,9 @@ class Kind(Enum):
         return self in (Kind.PROMPT, Kind.GRAPH)
 
 
+OF_SERVER = {"jack": Kind.GRAPH, "pulseaudio": Kind.WANDERING, "pipewire": Kind.LOOSE}
+
+
 class Seen(NamedTuple):
     """A block as the clocks show it, in ns above the line; NaN where the host gives no ADC time."""
 
@@ -116,12 +118,13 @@ class Seen(NamedTuple):
 class HostModel:
     """The clocks of one stream against its samples. ``before``: of the stream before an outage."""
 
-    def __init__(self, sr: int, graph: bool, before: HostModel | None) -> None:
+    def __init__(self, sr: int, server: str, before: HostModel | None) -> None:
         self.arrival, self.adc = Clock(0), Clock(ADC_QUANTILE)
         self.adc_usable = False
         """Whether the ADC time is a clock at all."""
-        self.graph = Graph() if graph else None
-        self.kind = Kind.GRAPH if graph else Kind.PROMPT
+        self._known_kind = OF_SERVER.get(server)
+        self.kind = self._known_kind or Kind.PROMPT
+        self.graph = Graph() if self.kind is Kind.GRAPH else None
         self.limit = self.kind.value.least_ns
         """From which lateness on a step counts, in ns."""
         self.drift: Drift | None = None
@@ -131,15 +134,12 @@ class HostModel:
         self._ahead = 0.0  # by how much the ADC time is too late: no block comes before its end
         self._captured_level = 0.0
         self._disturbed = 0  # for so many windows more the ADC time may be wrong, after a long stop
-        self._change_before = 0.0  # of the ADC time, in the last window
-        self._moved_before = 0.0  # the ADC time alone, in the last window
-        self._alone = 0.0  # how far the ADC time moved alone, lately
         self._largest = 0  # samples of a block
         self._rate_clock: Clock | None = None  # that the newest points of the slope are of
         self._first_point: tuple[int, float] | None = None
         self._slope = Slope()  # of all points: s, and ns behind the promised rate
         if before is not None:
-            self.kind, self.limit = before.kind, before.limit
+            self.kind, self.limit = self._known_kind or before.kind, before.limit
             self.arrival.learn_from(before.arrival)
             self.adc.learn_from(before.adc)
 
@@ -259,11 +259,10 @@ class HostModel:
         Of a ``few`` blocks the earliest may still be late.
         """
         if clock is self.adc:
+            waiting = max(AGREE_NS, 5 * self.arrival.noise, self.arrival.spread)
             large = step > Kind.LOOSE.value.least_ns
-            late = self.arrival.spread if few and large else 0.0
-            near = arrival > step - max(AGREE_NS, 5 * self.arrival.noise, late)
             fell = large and arrival > step / 2  # the latency, in the same moment
-            return step if near or fell else 0.0
+            return step if arrival > step - waiting or fell else 0.0
         if self.graph:  # which counts what is lost, and stands still only while the machine sleeps
             return step if step > ASLEEP_NS else 0.0
         if not self.adc_usable or math.isnan(adc) or step > BEYOND_NS:
@@ -332,6 +331,7 @@ class HostModel:
             self.adc.forget_window()
         by_adc = self.kind.value.by_adc
         self.adc_usable = known and (abs(self.adc.move) < WRONG_NS or by_adc)
+        self._disturbed = max(0, self._disturbed - 1)
         self.kind = self._learned_kind()
         watch, noise = self.kind.value, self.clock.noise
         if self.adc_usable and self.kind in (Kind.LOOSE, Kind.UNSTEADY):
@@ -354,23 +354,8 @@ class HostModel:
 
     def _learned_kind(self) -> Kind:
         arrival, adc = self.arrival, self.adc
-        if self.graph:
-            return Kind.GRAPH
-        self._alone *= FORGET
-        self._disturbed = max(0, self._disturbed - 1)
-        followed = 3 * abs(arrival.change) > self._moved_before
-        if not followed and not self._disturbed and arrival.move < BEYOND_NS:
-            self._alone += self._moved_before
-        quiet = arrival.typical < QUIET_NS
-        least = max(MOVED_ALONE_NS if quiet else LEAST_NS, 3 * abs(arrival.change))
-        moved = self.adc_usable and least < abs(adc.change) < WRONG_NS
-        ramp = arrival.windows < SETTLED and adc.change * self._change_before > 0
-        moved = moved and (quiet or ramp)  # else it may be a loss, or an outlier
-        self._change_before = adc.change
-        self._moved_before = abs(adc.change) if moved else 0.0  # the arrival may follow
-        most = LOOSE_NS if arrival.windows >= SETTLED else MOVED_ALONE_NS
-        if self._alone > most:  # which fades
-            return Kind.LOOSE
+        if self._known_kind:
+            return self._known_kind
         lockstep = max(adc.noise, adc.spread / 2) < QUIET_NS and arrival.spread < LOCKSTEP_NS
         if arrival.noise < QUIET_NS and (lockstep or not self.adc_usable):
             return Kind.PROMPT

@@ -154,7 +154,7 @@ class _Stream:
         assert capture.opened is not None
         self.capture, self.ring, self.opened = capture, capture.ring, capture.opened
         before = None if after is None else after.line
-        self.timeline = Timeline(self.opened.sr, before, self.opened.graph)
+        self.timeline = Timeline(self.opened.sr, before, self.opened.server)
         self.after = after
         """The outage that its first block ends."""
         self.overflows = 0

@@ -98,11 +98,11 @@ class Timeline:
 
     ``before`` is that of the stream before an outage: what was learned there holds on, and the
     first records are held back, so that the time of the first sample is known well.
-    ``graph``: the host counts the frames of its graph, as JACK does.
+    ``server``: the sound server that the stream goes through, as `wire.Opened` says.
     """
 
-    def __init__(self, sr: int, before: Timeline | None = None, graph: bool = False) -> None:
-        self.model: HostModel = HostModel(sr, graph, None if before is None else before.model)
+    def __init__(self, sr: int, before: Timeline | None = None, server: str = "") -> None:
+        self.model: HostModel = HostModel(sr, server, None if before is None else before.model)
         self.host = 0
         """How many samples the host lost so far, of those that are on the axis."""
         self.held = 0

@@ -18,6 +18,7 @@ USUAL = 20  # of how many windows the usual value is the median
 RECENT = 4  # of how many the level is made
 FORGET = 0.995  # what is left of the noise one window later: half of it after 70 s
 SETTLED, FORGET_EARLY = 8, 0.5  # but in the first windows
+MOSTLY = 0.8  # of an ADC time's moves the others are losses that were not seen as such
 WRONG_NS = 100 * MS  # a clock that moves so far in a window is wrong
 ADC_QUANTILE = 0.85  # of an ADC time's outliers most lie in the past
 
@@ -45,7 +46,7 @@ class Clock:
         self.level = 0.0
         """Where it is expected, in ns above the line."""
         self.noise = 0.0
-        """How far a point lies from there by itself, at most, in ns; old moves fade."""
+        """How far a point lies from there by itself, in ns; old moves fade."""
         self.move = 0.0
         """From the level that was expected to the newest point."""
         self.change = 0.0
@@ -58,12 +59,15 @@ class Clock:
         self.points: deque[tuple[int, float]] = deque(maxlen=POINTS)
         """(sample, ns) of each window, the newest last."""
         self._moves: deque[float] = deque(maxlen=USUAL)
+        self._offs: deque[float] = deque(maxlen=USUAL)  # of the points from their levels
+        self._distrusted = 0.0  # a move that was taken for a loss by mistake
         self._spreads: deque[float] = deque(maxlen=USUAL)
         self._window: list[tuple[float, int]] = []  # ns above the line, at which sample
 
     def learn_from(self, other: Clock) -> None:
         """Take over what is known of the same clock of another stream."""
         self.noise, self.typical, self.spread = other.noise, other.typical, other.spread
+        self._offs, self._distrusted = other._offs.copy(), other._distrusted
 
     @property
     def known(self) -> bool:
@@ -96,7 +100,7 @@ class Clock:
             values = [above for above, _ in window]
             half = len(values) // 2
             self.level = self._expected = self.value(values)
-            self.noise = abs(self.value(values[:half]) - self.value(values[half:]))
+            self._learn(self.value(values[:half]) - self.value(values[half:]))
         window.sort()
         point, at = window[place(self.quantile, len(window))]
         values = [above for above, _ in window]
@@ -118,9 +122,8 @@ class Clock:
         if abs(self.move) > WRONG_NS:
             self.start_again(n, line)
             return
-        early = self.quantile == 0 and self.windows < SETTLED  # an arrival may begin with a jolt
-        fade = FORGET_EARLY if early else FORGET
-        self.noise = max(abs(self.move), fade * self.noise)
+        self._distrusted *= FORGET
+        self._learn(self.move)
         self.level = self._expected = self._recent(n, line)
 
     def start_again(self, n: int, line: Line) -> None:
@@ -138,7 +141,13 @@ class Clock:
     def distrust(self, by: float) -> None:
         """Take a move by itself for noise; a very large one is none, it was wrong for a while."""
         if by < WRONG_NS:
+            self._distrusted = max(self._distrusted, by)
             self.noise = max(self.noise, by)
+
+    def forget_noise(self) -> None:
+        """Learn it anew."""
+        self._offs.clear()
+        self.noise = self._distrusted = 0.0
 
     def shift(self, by: float) -> None:
         """Expect it later by so many ns from now on: the level, and all that came before."""
@@ -159,6 +168,14 @@ class Clock:
         """Begin the window again."""
         self._window.clear()
 
+    def _learn(self, move: float) -> None:
+        if self.quantile == 0:  # it may begin with a jolt
+            fade = FORGET if self.windows >= SETTLED else FORGET_EARLY
+            self.noise = max(abs(move), fade * self.noise)
+            return
+        self._offs.append(abs(move))
+        self.noise = max(self._distrusted, quantile(list(self._offs), MOSTLY))
+
     def _recent(self, n: int, line: Line) -> float:
         recent = [ns + (n - at) * line.step_ns for at, ns in list(self.points)[-RECENT:]]
         return (min(recent) if self.quantile == 0 else median(recent)) - line.at(n)
@@ -171,4 +188,4 @@ def quantile(values: list[float], q: float) -> float:
 
 def place(q: float, count: int) -> int:
     """The index of that value among ``count`` sorted ones."""
-    return min(count - 1, int(q * count))
+    return int(q * (count - 1))

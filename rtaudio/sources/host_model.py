@@ -38,7 +38,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
 from rtaudio.capture.ring import NO_AGE
-from rtaudio.sources.clocks import ADC_QUANTILE, FORGET, MS, SETTLED, WRONG_NS, Clock, Line
+from rtaudio.sources.clocks import ADC_QUANTILE, MS, SETTLED, WRONG_NS, Clock, Line
 from rtaudio.sources.drift import Drift, Slope, slope
 from rtaudio.sources.graph import Graph
 
@@ -434,7 +434,8 @@ class HostModel:
         self._base_ns = step
         self.line.turn(n, step)
         self._first_point, self._slope = None, Slope()
-        self.arrival.noise = self.adc.noise = 0.0
+        self.arrival.forget_noise()
+        self.adc.forget_noise()
         self.start_again(n)
 
     def rate_slack(self) -> float:

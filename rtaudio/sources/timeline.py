@@ -329,7 +329,7 @@ class Timeline:
         growths = [
             abs(value(lates[half:]) - value(lates[:half])) for value in (clock.value, median)
         ]
-        flat = min(growths) < max(LEAST_NS / 2, self.model.limit / 8)
+        flat = min(growths) < max(LEAST_NS / 2, self.model.limit / 8, step / 8)
         at_once = min(self._before) < step / 2
         return flat and at_once and step > self.model.limit / 2 and not self._catches_up()
 

@@ -115,7 +115,7 @@ def test_nothing_is_invented_however_late_it_comes(script):
     check_times(heard)
 
 
-@given(st.builds(Script, **shapes, adc_wander_ms=st.floats(0, 25)))
+@given(st.builds(Script, **shapes, server=st.sampled_from(["", "pipewire"]), adc_wander_ms=st.floats(0, 25)))
 @few
 def test_nothing_is_invented_if_the_adc_time_is_anchored_anew(script):
     run, _ = hear(script, 20)
@@ -127,6 +127,7 @@ def test_nothing_is_invented_if_the_adc_time_is_anchored_anew(script):
         Script,
         blocksize=st.sampled_from([64, 256, 441, 1024]),
         jitter_ms=st.floats(0, 0.3),
+        server=st.just("pipewire"),
         adc_wander_ms=st.floats(5, 25),
         seed=seeds,
         faults=latency_changes(0.03, 10, 20, ("latency",)),
@@ -208,6 +209,7 @@ def near(block, script, seconds=1.0):
         Script,
         blocksize=st.sampled_from([64, 256, 441, 1024]),
         jitter_ms=st.floats(0, 0.3),
+        server=st.just("pipewire"),
         adc_wander_ms=st.floats(5, 25),
         seed=seeds,
         faults=losses(0.12, 1, 10, 20),

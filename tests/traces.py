@@ -50,7 +50,8 @@ class Replay:
 
 def replay(name, **settings):
     """Hand a trace to a timeline, as the microphone does."""
-    graph = name.startswith("jack")
+    server = {"pulse": "pulseaudio"}.get(name.split("-")[0], name.split("-")[0])
+    graph = server == "jack"
     with np.load(FOLDER / f"{name}.npz") as trace:
         lengths = trace["length"].astype(int).tolist()
         clocks = (10**12 + np.cumsum(trace["clock"])).tolist()
@@ -58,7 +59,7 @@ def replay(name, **settings):
         ages, counts = trace["age"].tolist(), trace["count"].astype(float)
         overflows = np.cumsum(trace["overflow"]).tolist()
         missing = [(int(i), int(trace["missing"][i])) for i in np.flatnonzero(trace["missing"])]
-    timeline = Timeline(SR, graph=graph, **settings)
+    timeline = Timeline(SR, server=server, **settings)
     placed, first, longest = [], 0, 0
     for number, (length, clock, run, age, overflow) in enumerate(
         zip(lengths, clocks, frames, ages, overflows, strict=True)

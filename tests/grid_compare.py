@@ -372,7 +372,7 @@ def compare(cell, folder, due, pauses):
         losses, elsewhere = losses_beside(heard, reference)
     losses += [_pause(heard, times, number) for number in range(len(pauses))]
     kept = sum(block["length"] for block in blocks)  # behind the last one nobody knows
-    said = [s for s in said_losses(blocks, axis) if s.low < kept]
+    said = [s for s in said_losses(blocks, axis) if (s.low + s.high) / 2 < kept]
     lengths = match(said, losses)
     return {
         "cell": asdict(cell),

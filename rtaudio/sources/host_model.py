@@ -251,13 +251,8 @@ class HostModel:
             half = len(adc) // 2  # a loss may lie among them
             self.adc.level = min(self.adc.value(adc[:half]), self.adc.value(adc[half:]))
 
-    def shown_by_both(
-        self, clock: Clock, step: float, arrival: float, adc: float, few: bool
-    ) -> float:
-        """How much of a step that ``clock`` shows is in both: the other may not contradict.
-
-        Of a ``few`` blocks the earliest may still be late.
-        """
+    def shown_by_both(self, clock: Clock, step: float, arrival: float, adc: float) -> float:
+        """How much of a step that ``clock`` shows is in both: the other may not contradict."""
         if clock is self.adc:
             waiting = max(AGREE_NS, 5 * self.arrival.noise, self.arrival.spread)
             large = step > Kind.LOOSE.value.least_ns

@@ -30,7 +30,6 @@ import math
 from collections import deque
 from enum import Enum, auto
 from itertools import pairwise
-from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
 from rtaudio.sources.clocks import MS, Clock, quantile
@@ -57,6 +56,7 @@ SETTLE_BLOCKS = 4
 PATIENT_WINDOWS = 4  # so many windows two of them have to be alike within a quarter of a step
 UNSETTLED_WINDOWS = 20  # after so many windows nothing is waited for any more
 REFUTABLE = 16  # how many declared losses are remembered
+LEAST_ALIKE = 0.4  # of the blocks behind a step: half of those that wait wait for longer
 BACKLOG_NS = 40 * MS  # blocks that catch up by so much have waited somewhere
 
 
@@ -325,11 +325,10 @@ class Timeline:
         """Whether the held blocks became late at once, and by the same."""
         if self.model.kind.prompt and clock is self.model.arrival:
             return not _grow(lates)
-        step, half = clock.value(lates), len(lates) // 2
-        growths = [
-            abs(value(lates[half:]) - value(lates[:half])) for value in (clock.value, median)
-        ]
-        flat = min(growths) < max(LEAST_NS / 2, self.model.limit / 8, step / 8)
+        step = clock.value(lates)
+        near = max(LEAST_NS / 2, self.model.limit / 8, step / 8)
+        near += clock.spread if clock is self.model.arrival else 0.0
+        flat = sum(abs(late - step) <= near for late in lates) > LEAST_ALIKE * len(lates)
         at_once = min(self._before) < step / 2
         return flat and at_once and step > self.model.limit / 2 and not self._catches_up()
 
@@ -359,7 +358,7 @@ class Timeline:
         arrival = min(seen.arrival for seen in held) - model.arrival.level
         adc = [seen.adc for seen in held if seen.adc == seen.adc]
         adc_step = model.adc.value(adc) - model.adc.level if adc else math.nan
-        lost_ns = model.shown_by_both(clock, step, arrival, adc_step, len(held) < WINDOW_BLOCKS)
+        lost_ns = model.shown_by_both(clock, step, arrival, adc_step)
         lost = round(lost_ns / model.step_ns)
         rest = arrival - lost * model.step_ns  # of the arrival alone
         if rest > max(model.limit, 5 * model.arrival.noise):
@@ -502,9 +501,7 @@ class Timeline:
         if rise < 0:
             if not self._refute(-rise):
                 model.distrust(clock, -rise)
-        elif shown := model.shown_by_both(
-            clock, rise, model.arrival.move, model.adc.move, few=False
-        ):
+        elif shown := model.shown_by_both(clock, rise, model.arrival.move, model.adc.move):
             since = min(self._risen_since, self._newest)
             lost = round(shown / model.step_ns)
             self._remark("unplaced", since, lost, self._newest - since)

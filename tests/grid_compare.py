@@ -376,6 +376,7 @@ def compare(cell, folder, due, pauses):
     lengths = match(said, losses)
     return {
         "cell": asdict(cell),
+        "folder": str(folder),
         **_found(said, losses, lengths),
         "elsewhere": elsewhere,
         "silent": heard.silent,

@@ -5,8 +5,10 @@ run in every run, ten minutes of each server with ``-m grid``, each trouble with
 and latency with ``-m soak``.
 """
 
+import shutil
 import tempfile
 from functools import cache
+from pathlib import Path
 
 import pytest
 from grid import Cell, run_cells
@@ -53,13 +55,18 @@ def whole(server):
 
 @cache
 def results(which, server):
-    """What became of the cells, which are run at the first call."""
+    """What became of the cells, which are run at the first call; what goes wrong is kept."""
     cells = which(server)
     busy = [cell for cell in cells if cell.trouble == "load"]
     others = [cell for cell in cells if cell.trouble != "load"]
     at_once = JACKS_AT_ONCE if server.startswith("jack") else AT_ONCE
-    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
-        found = [*run_cells(others, folder, at_once), *run_cells(busy, folder, BUSY_AT_ONCE)]
+    folder = Path(tempfile.mkdtemp(prefix="grid-", dir="/tmp"))
+    found = [*run_cells(others, folder, at_once), *run_cells(busy, folder, BUSY_AT_ONCE)]
+    for result in found:
+        if not faults(result):
+            shutil.rmtree(result["folder"])
+    if not any(folder.iterdir()):
+        folder.rmdir()
     return [found[[*others, *busy].index(cell)] for cell in cells]
 
 
@@ -71,32 +78,40 @@ def cases(which, servers=SERVERS):
     ]
 
 
-def check(result):
-    """No zeros where sound was, no row marked for nothing, the time of each sample right."""
-    assert result["invented"] == result["invented_unplaced"] == 0, result["said"]
-    assert result["rows_wrongly_marked"] == 0
-    assert result["stats"]["refuted"] == 0
+def faults(result):
+    """What is wrong: zeros where sound was, rows marked for nothing, a sample's time."""
     size_ms = 1000 * max(result["cell"]["blocksize"], 1024) / 48000
-    assert result["duration_error_ms"] < size_ms + 50
     slack_ms = 25 if result["cell"]["trouble"] == "load" else 5  # the player is late there, too
     stated_ms = result["microphone"]["captured_within_ms"]
     if result["cell"]["server"].startswith("jack"):  # a block in which the graph stood still
         stated_ms += abs(result["microphone"]["largest_latency_change_ms"])
-    assert result["captured_worst_ms"] < stated_ms + slack_ms + result["due_noise_ms"]
+    most = {
+        "invented": 0,
+        "invented_unplaced": 0,
+        "rows_wrongly_marked": 0,
+        "refuted": 0,
+        "duration_error_ms": size_ms + 50,
+        "captured_worst_ms": stated_ms + slack_ms + result["due_noise_ms"],
+    }
+    found = result | result["stats"]
+    return {name: found[name] for name, value in most.items() if not found[name] <= value}
 
 
 @pytest.mark.parametrize(("which", "server", "number"), cases(some))
 def test_nothing_is_invented(which, server, number):
-    check(results(which, server)[number])
+    result = results(which, server)[number]
+    assert faults(result) == {}, (result["folder"], result["said"])
 
 
 @pytest.mark.grid
 @pytest.mark.parametrize(("which", "server", "number"), cases(ten_minutes))
 def test_nothing_is_invented_in_ten_minutes_of_each_server(which, server, number):
-    check(results(which, server)[number])
+    result = results(which, server)[number]
+    assert faults(result) == {}, (result["folder"], result["said"])
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize(("which", "server", "number"), cases(whole))
 def test_nothing_is_invented_in_the_whole_grid(which, server, number):
-    check(results(which, server)[number])
+    result = results(which, server)[number]
+    assert faults(result) == {}, (result["folder"], result["said"])

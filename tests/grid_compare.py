@@ -308,16 +308,18 @@ def misplaced(said, losses):
     return found
 
 
-def wrong_rows(report, said):
-    """How many rows are marked of which no sample is missing."""
+def wrong_rows(report, said, unknown):
+    """How many rows are marked of which no sample is missing; of ``unknown`` losses none is."""
     size, hop = report["n_fft"], report["hop_length"]
     wrong = 0
     for row in report["marked"]:
         begin = row * hop - size // 2
         touching = [
-            s for s in said if s.placed and s.first < begin + size and begin < s.first + s.length
+            s
+            for s in [*said, *unknown]
+            if s.placed and s.first < begin + size and begin < s.first + s.length
         ]
-        wrong += not any(s.true for s in touching)
+        wrong += not any(s.true or s in unknown for s in touching)
     return wrong
 
 
@@ -372,7 +374,8 @@ def compare(cell, folder, due, pauses):
         losses, elsewhere = losses_beside(heard, reference)
     losses += [_pause(heard, times, number) for number in range(len(pauses))]
     kept = sum(block["length"] for block in blocks)  # behind the last one nobody knows
-    said = [s for s in said_losses(blocks, axis) if (s.low + s.high) / 2 < kept]
+    told = said_losses(blocks, axis)
+    said = [s for s in told if (s.low + s.high) / 2 < kept]
     lengths = match(said, losses)
     return {
         "cell": asdict(cell),
@@ -381,7 +384,7 @@ def compare(cell, folder, due, pauses):
         "elsewhere": elsewhere,
         "silent": heard.silent,
         "rows": report["rows"],
-        "rows_wrongly_marked": wrong_rows(report, said),
+        "rows_wrongly_marked": wrong_rows(report, said, [s for s in told if s not in said]),
         **_times(blocks, axis, heard, times),
         "take_s": soundfile.info(folder / "take.wav").frames / SR,
         "stats": report["stats"],

@@ -13,9 +13,9 @@ learned within the run.
     GRAPH        JACK: it counts the frames of its  in that count; the       a cycle; 3 blocks
                  graph (`graph`)                    arrival shows when the   (1 ms, as below, that
                                                     graph stood still        it stood still)
-    WANDERING    PulseAudio; an ADC time quieter    in the ADC time; the     4 ms and 5 times its
-                 than the arrival                   arrival by its spread    noise; 150 ms
-                                                    less at most
+    WANDERING    PulseAudio; an ADC time quieter    in the ADC time; the     4 ms, 5 times its noise
+                 than the arrival                   arrival by its spread    and 8 times its ramp;
+                                                    less at most             150 ms
     LOOSE        PipeWire                           in the arrival; the ADC  40 ms and 3 times the
                                                     time shows half of it    noise of both; 150 ms
     PROMPT       arrival and ADC time both quiet,   in the arrival; the ADC  1 ms (0.5 if the host
@@ -26,7 +26,9 @@ learned within the run.
 
 The 4 ms and 5 times the noise keep chance out: on PulseAudio, medians of the ADC time over half a
 second stay within 0.11 ms, but beside a dozen busy processes it was seen off by 3 ms for 0.15 s.
-What it discards it had in its buffers; so its arrival may show less of a loss, by as much as it
+After a start beside load it goes too slowly or too fast for ten seconds, by up to 0.6 %, and is set
+right each 1.5 s or so by a step, of up to 5 times what it had run off in each half second: its ramp.
+What PulseAudio discards it had in its buffers; so its arrival may show less of a loss, by as much as it
 usually waits there. Both of PipeWire's clocks step by up to 32 ms, now and then together, when a
 client changes the length of its cycles; hence the 40 ms.
 """
@@ -35,6 +37,8 @@ from __future__ import annotations
 
 import math
 from enum import Enum
+from itertools import pairwise
+from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
 from rtaudio.capture.ring import NO_AGE
@@ -63,6 +67,7 @@ LEAST_POINTS = 3
 PROVEN = 4  # windows that an ADC time is followed before it is believed alone
 EXACT_NS = 0.02 * MS  # but for one without noise
 EARLY = 4  # times the noise more, while that is not known well
+RAMPS, RAMP_POINTS = 8, 6  # a ramp is of so many points
 LEVEL_NS = 2000 * MS  # how old the points are that a level is made of
 
 
@@ -332,6 +337,8 @@ class HostModel:
         if self.adc_usable and self.kind in (Kind.LOOSE, Kind.UNSTEADY):
             noise = max(noise, self.adc.noise)
         self.limit = max(watch.least_ns, watch.noises * noise)
+        if watch.by_adc:
+            self.limit = max(self.limit, RAMPS * self._ramp())
         if self.kind is Kind.LOOSE:
             self.limit = min(self.limit, LOOSEST_NS)
         elif self._is_early(watch):
@@ -357,6 +364,14 @@ class HostModel:
         if self.adc_usable and adc.noise <= max(QUIET_NS, arrival.noise):
             return Kind.WANDERING
         return Kind.UNSTEADY
+
+    def _ramp(self) -> float:
+        """How far the ADC time runs off in each window lately, against the promised rate."""
+        steps = [
+            t1 - t0 - (n1 - n0) * self._base_ns
+            for (n0, t0), (n1, t1) in pairwise(list(self.adc.points)[-RAMP_POINTS:])
+        ]
+        return abs(median(steps)) if steps else 0.0
 
     def latency_rise(self) -> float:
         """By how much the arrival alone is later than before, if that is beyond its noise."""

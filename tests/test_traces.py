@@ -4,8 +4,6 @@ import numpy as np
 import pytest
 from traces import FOLDER, SR, replay
 
-from rtaudio.sources.host_model import Kind
-
 NAMES = sorted(path.stem for path in FOLDER.glob("*.npz"))
 LOSSES = [name for name in NAMES if "losses" in name]
 STOPS = [name for name in NAMES if "stop" in name]
@@ -14,10 +12,10 @@ WHOLE = [name for name in NAMES if name not in (*LOSSES, *STOPS, *JACK)]
 
 
 def test_each_trace_is_tried():
-    assert len(LOSSES) == 5
+    assert len(LOSSES) == 8
     assert len(STOPS) == 3
     assert len(JACK) == 6
-    assert len(WHOLE) == 12
+    assert len(WHOLE) == 13
 
 
 @pytest.mark.parametrize("name", WHOLE)
@@ -30,7 +28,8 @@ def test_nothing_is_invented(name):
 @pytest.mark.parametrize("name", [name for name in WHOLE if name.startswith("pulse")])
 def test_captured_is_right_where_the_adc_time_is_steady(name):
     run = replay(name)
-    assert np.abs(run.captured_errors_ms()).max() < max(
+    settled_s = 12 if "ramp" in name else 6  # after a start beside load it is off by some ms
+    assert np.abs(run.captured_errors_ms(settled_s)).max() < max(
         1.5, run.timeline.model.captured_within_ns / 1e6
     )
 
@@ -95,18 +94,10 @@ def test_no_block_is_held_back_for_long(name):
     assert len(run.placed) == len(run.counts)
 
 
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [
-        ("pulse-1024-high", Kind.WANDERING),
-        ("pulse-0-clients", Kind.WANDERING),
-        ("pipewire-1024-high", Kind.LOOSE),
-        ("pipewire-256-clients", Kind.LOOSE),
-        ("jack-128-server-stalls", Kind.GRAPH),
-    ],
-)
-def test_a_server_is_recognised_by_what_it_does(name, kind):
-    assert replay(name).timeline.model.kind is kind
+@pytest.mark.parametrize("name", [name for name in WHOLE if name.startswith("pulse")])
+def test_nothing_is_invented_where_nobody_says_which_server_it_is(name):
+    run = replay(name, server="")
+    assert run.told == []
 
 
 def test_other_programs_change_the_latency():

@@ -48,10 +48,13 @@ class Replay:
         return errors - np.median(errors)
 
 
-def replay(name, **settings):
-    """Hand a trace to a timeline, as the microphone does."""
-    server = {"pulse": "pulseaudio"}.get(name.split("-")[0], name.split("-")[0])
-    graph = server == "jack"
+SERVERS = {"pulse": "pulseaudio", "pipewire": "pipewire", "jack": "jack"}
+
+
+def replay(name, server=None):
+    """Hand a trace to a timeline, as the microphone does; ``server``: what it is taken for."""
+    graph = name.startswith("jack")
+    server = SERVERS[name.split("-")[0]] if server is None else server
     with np.load(FOLDER / f"{name}.npz") as trace:
         lengths = trace["length"].astype(int).tolist()
         clocks = (10**12 + np.cumsum(trace["clock"])).tolist()
@@ -59,7 +62,7 @@ def replay(name, **settings):
         ages, counts = trace["age"].tolist(), trace["count"].astype(float)
         overflows = np.cumsum(trace["overflow"]).tolist()
         missing = [(int(i), int(trace["missing"][i])) for i in np.flatnonzero(trace["missing"])]
-    timeline = Timeline(SR, server=server, **settings)
+    timeline = Timeline(SR, server=server)
     placed, first, longest = [], 0, 0
     for number, (length, clock, run, age, overflow) in enumerate(
         zip(lengths, clocks, frames, ages, overflows, strict=True)

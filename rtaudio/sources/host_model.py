@@ -338,7 +338,7 @@ class HostModel:
             noise = max(noise, self.adc.noise)
         self.limit = max(watch.least_ns, watch.noises * noise)
         if watch.by_adc:
-            self.limit = max(self.limit, RAMPS * self._ramp())
+            self.limit = max(self.limit, min(LOOSEST_NS, RAMPS * self._ramp()))
         if self.kind is Kind.LOOSE:
             self.limit = min(self.limit, LOOSEST_NS)
         elif self._is_early(watch):

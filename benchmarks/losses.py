@@ -28,7 +28,8 @@ TROUBLES = {
     ),
     "jack": ("quiet", "load", "stalls", "client stalls"),
 }
-TROUBLES |= {"pipewire": TROUBLES["pulse"], "jack -S": TROUBLES["jack"]}
+TROUBLES["pipewire"] = tuple(name for name in TROUBLES["pulse"] if name != "suspend")
+TROUBLES["jack -S"] = TROUBLES["jack"]
 LEAST_DISCARD_MS = {"pulse": 5, "pipewire": 100}
 BESIDE_FEW = ("load", "suspend")  # these would disturb others, or be disturbed
 FEW, JACKS = 2, 4  # of them at once, and of JACK's servers

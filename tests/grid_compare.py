@@ -127,14 +127,19 @@ def losses_beside(heard, reference):
 def losses_alone(heard, period):
     """The same without a second recorder: of JACK, whose player counts its own cycles.
 
-    What comes again and then misses as much within two periods was its own delay.
+    What comes again and then misses as much within two periods was its own delay. If as much is
+    missing first and then comes again, one cycle was heard twice in place of another: the server
+    had filled the buffer anew before it was read. On the axis nothing is missing then.
     """
     losses, elsewhere = [], 0
-    at, owed = -period, 0
-    for b in heard.breaks:
-        net = b.jump - b.silent + (owed if b.at - at <= 2 * period else 0)
-        at, owed = b.at, min(0, net)
-        if net > 0:
+    at, owed, ahead = -period, 0, 0
+    for b, after in zip(heard.breaks, [*heard.breaks[1:], None], strict=True):
+        net = b.jump - b.silent + (owed if b.at - at <= 2 * period else 0) + ahead
+        at, owed, ahead = b.at, min(0, net), 0
+        if after and 0 < net == -after.jump and after.at - at <= 2 * period:
+            owed, ahead = 0, net
+            elsewhere += 1
+        elif net > 0:
             losses.append(Loss(b.at, net, slack=2 * period))  # a stale buffer hides one
         else:
             elsewhere += 1

@@ -533,18 +533,6 @@ class PipeWire(_PulseProtocol):
             other.kill()
             other.wait()
 
-    def suspend(self):
-        """Let nothing be rendered, nor come to be heard: all of it stands still.
-
-        It suspends no sink that is in use: ``pactl suspend-sink`` leaves it running and silences
-        its players for good (0.3.65).
-        """
-        self.stop()
-
-    def resume(self):
-        """Render again."""
-        self.cont()
-
     def stop(self):
         """SIGSTOP to all of it: it is there and answers nobody."""
         super().stop()

@@ -181,6 +181,25 @@ def losses(draw, least_s, most_s, begin, end, sr=48000):
 
 
 @given(
+    st.sampled_from([64, 256, 441, 1024]),
+    st.integers(240, 9600),
+    st.floats(0.005, 0.1),
+    st.floats(0, 0.3),
+    seeds,
+)
+@few
+def test_a_loss_beside_a_change_of_latency_is_as_long_as_the_adc_time_says(
+    blocksize, samples, later, jitter, seed
+):
+    faults = (Fault(7, "loss", samples), Fault(7, "latency", seconds=later))
+    script = Script(blocksize=blocksize, jitter_ms=jitter, seed=seed, faults=faults)
+    run, heard = hear(script, 12)
+    check_losses(run)
+    check_times([block for block in heard if not near(block, script)])
+    assert run.mic.stats.latency_change_ms == pytest.approx(1e3 * later, abs=jitter + 0.5)
+
+
+@given(
     st.builds(
         Script,
         blocksize=st.sampled_from([64, 256, 441, 1024]),

@@ -34,6 +34,17 @@ def test_captured_is_right_where_the_adc_time_is_steady(name):
     )
 
 
+@pytest.mark.parametrize("name", WHOLE)
+def test_captured_is_within_what_is_stated_from_the_beginning(name):
+    run = replay(name)
+    errors = np.abs(run.captured_errors_ms(after_s=0))
+    known = run.counts != 0
+    seconds = np.array([placed.captured_ns for placed in run.placed]) / 1e9
+    seconds -= seconds[0]
+    early = seconds[known] < 3.5
+    assert (errors[early] <= np.array(run.stated_ms)[known][early] + 1).all()
+
+
 @pytest.mark.parametrize("name", LOSSES)
 def test_losses_are_found_where_they_are(name):
     run = replay(name)

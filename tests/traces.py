@@ -29,6 +29,7 @@ class Replay:
     longest_block_ms: float
     missing: list  # (block, samples) of the truth
     counts: np.ndarray  # of each block's first sample; 0 while nothing was played
+    stated_ms: list  # how far the time of each block's capture may be off, as it was said then
 
     @property
     def told(self):
@@ -43,7 +44,7 @@ class Replay:
         """When each block was captured, by the timeline, against the counter; less the median."""
         captured = np.array([placed.captured_ns for placed in self.placed]) / 1e6
         begun = self.counts != 0
-        begun &= captured > captured[0] + 1e3 * after_s
+        begun &= captured >= captured[0] + 1e3 * after_s
         errors = captured[begun] - self.counts[begun] / (SR / 1e3)
         return errors - np.median(errors)
 
@@ -63,7 +64,7 @@ def replay(name, server=None):
         overflows = np.cumsum(trace["overflow"]).tolist()
         missing = [(int(i), int(trace["missing"][i])) for i in np.flatnonzero(trace["missing"])]
     timeline = Timeline(SR, server=server)
-    placed, first, longest = [], 0, 0
+    placed, stated, first, longest = [], [], 0, 0
     for number, (length, clock, run, age, overflow) in enumerate(
         zip(lengths, clocks, frames, ages, overflows, strict=True)
     ):
@@ -71,9 +72,11 @@ def replay(name, server=None):
         first += length
         while (block := timeline.placed()) is not None:
             placed.append(block)
+            stated.append(timeline.model.captured_within_ns / 1e6)
             longest = max(longest, clock - block.record.clock_ns)
     timeline.end()
     while (block := timeline.placed()) is not None:
         placed.append(block)
+        stated.append(timeline.model.captured_within_ns / 1e6)
     block_ms = 1e3 * max(lengths) / SR
-    return Replay(timeline, placed, longest / 1e6, block_ms, missing, counts)
+    return Replay(timeline, placed, longest / 1e6, block_ms, missing, counts, stated)

@@ -64,9 +64,6 @@ RATE_RANGE = 2500e-6  # more is no drift, but another rate
 MOST_RATE = 0.2  # and no device is off by more than that
 DISTURBED_WINDOWS = 20
 LEAST_POINTS = 3
-PROVEN = 4  # windows that an ADC time is followed before it is believed alone
-EXACT_NS = 0.02 * MS  # but for one without noise
-EARLY = 4  # times the noise more, while that is not known well
 RAMPS, RAMP_POINTS = 8, 6  # a ramp is of so many points
 LEVEL_NS = 2000 * MS  # how old the points are that a level is made of
 
@@ -170,8 +167,8 @@ class HostModel:
         """How far the time of a capture may be off: by so much the clock that says it wanders."""
         if not self.adc_usable:
             return max(LEAST_NS, self.arrival.spread + 5 * self.arrival.noise)
-        early = self._ahead and self.arrival.windows < SETTLED  # it may be later still
-        return max(LEAST_NS, 5 * self.adc.noise, MOST_AHEAD_NS if early else 0.0)
+        known = self.arrival.windows >= SETTLED or (self.kind.prompt and not self._ahead)
+        return max(LEAST_NS, 5 * self.adc.noise, 0.0 if known else 2 * MOST_AHEAD_NS)
 
     def arrives_at(self, n: int) -> float:
         """When the block that ends before sample ``n`` comes at the earliest, in ns."""
@@ -268,8 +265,7 @@ class HostModel:
         if not self.adc_usable or math.isnan(adc) or step > BEYOND_NS:
             return step
         if self.kind is Kind.LOOSE:
-            beyond = step > LOOSEST_NS + self._largest * self.step_ns
-            return step if adc > step / 2 or beyond else 0.0
+            return step if adc > step / 2 else 0.0
         if adc > step - max(AGREE_NS, 5 * self.adc.noise):
             return step
         return adc if adc > self.limit else 0.0  # the rest is a change of latency
@@ -341,18 +337,8 @@ class HostModel:
             self.limit = max(self.limit, min(LOOSEST_NS, RAMPS * self._ramp()))
         if self.kind is Kind.LOOSE:
             self.limit = min(self.limit, LOOSEST_NS)
-        elif self._is_early(watch):
-            self.limit = Kind.LOOSE.value.least_ns
-        elif self.clock.windows < SETTLED:
-            self.limit = max(watch.least_ns, EARLY * watch.noises * noise)
         if watch.by_adc != by_adc:
             self._slope.step()
-
-    def _is_early(self, watch: Watch) -> bool:
-        """Whether a server may look like a host without noise, since it is not known for long."""
-        if watch.counted or not self.adc_usable:
-            return False
-        return self.arrival.windows < PROVEN and self.adc.noise > EXACT_NS
 
     def _learned_kind(self) -> Kind:
         arrival, adc = self.arrival, self.adc

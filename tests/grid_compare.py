@@ -133,7 +133,7 @@ def losses_alone(heard, period):
     """
     losses, elsewhere = [], 0
     at, owed, ahead = -period, 0, 0
-    for b, after in zip(heard.breaks, [*heard.breaks[1:], None], strict=True):
+    for b, after in itertools.pairwise([*heard.breaks, None]):
         net = b.jump - b.silent + (owed if b.at - at <= 2 * period else 0) + ahead
         at, owed, ahead = b.at, min(0, net), 0
         if after and 0 < net == -after.jump and after.at - at <= 2 * period:

@@ -115,7 +115,11 @@ def test_nothing_is_invented_however_late_it_comes(script):
     check_times(heard)
 
 
-@given(st.builds(Script, **shapes, server=st.sampled_from(["", "pipewire"]), adc_wander_ms=st.floats(0, 25)))
+@given(
+    st.builds(
+        Script, **shapes, server=st.sampled_from(["", "pipewire"]), adc_wander_ms=st.floats(0, 25)
+    )
+)
 @few
 def test_nothing_is_invented_if_the_adc_time_is_anchored_anew(script):
     run, _ = hear(script, 20)
@@ -270,7 +274,9 @@ def graph_losing(blocksize, count, jitter_ms, seed, *before):
     """A graph that runs ``count`` times without us, for 1 ms or more each."""
     lost = count * max(1, 100 // blocksize) * blocksize
     faults = (*before, Fault(9, "loss", lost))
-    script = Script(server="jack", blocksize=blocksize, jitter_ms=jitter_ms, seed=seed, faults=faults)
+    script = Script(
+        server="jack", blocksize=blocksize, jitter_ms=jitter_ms, seed=seed, faults=faults
+    )
     run, heard = hear(script, 25)
     check_books(run)
     check_times([block for block in heard if not near(block, script)], script.latency_ms)

@@ -1,4 +1,4 @@
-"""The capture process knows which sound server its stream goes through, by the server's own word."""
+"""The capture process knows which sound server its stream goes through, as the server says."""
 
 from contextlib import contextmanager
 

@@ -16,9 +16,10 @@ STANDARD = sys.stdlib_module_names | {"__future__"}
 # Room (longest prefix wins) → what it may import besides itself and the standard library.
 ROOMS = {
     "rtaudio.analysis": {"numpy", "scipy", "numba", "rocket_fft", "soxr"},
-    "rtaudio.capture": {"numpy"},
+    "rtaudio.capture": {"numpy", "rtaudio.capture.server"},
     "rtaudio.capture.__main__": {"rtaudio.capture", "sounddevice"},
     "rtaudio.capture.play": {"sounddevice"},
+    "rtaudio.capture.server": {"pulsectl"},
     "rtaudio.sources": {"numpy", "soundfile", "fsspec", "rtaudio.capture"},
     "rtaudio.consumers": {
         *("numpy", "pyarrow", "rtaudio", "rtaudio.analysis", "rtaudio.sources"),

@@ -26,11 +26,11 @@ learned within the run.
 
 The 4 ms and 5 times the noise keep chance out: on PulseAudio, medians of the ADC time over half a
 second stay within 0.11 ms, but beside a dozen busy processes it was seen off by 3 ms for 0.15 s.
-After a start beside load it goes too slowly or too fast for ten seconds, by up to 0.6 %, and is set
-right each 1.5 s or so by a step, of up to 5 times what it had run off in each half second: its ramp.
-What PulseAudio discards it had in its buffers; so its arrival may show less of a loss, by as much as it
-usually waits there. Both of PipeWire's clocks step by up to 32 ms, now and then together, when a
-client changes the length of its cycles; hence the 40 ms.
+After a start beside load it goes too slowly or too fast for ten seconds, by up to 0.6 %, and is
+set right each 1.5 s or so by a step, of up to 5 times what it runs off in half a second: its ramp.
+What PulseAudio discards it had in its buffers; so its arrival may show less of a loss, by as much
+as it usually waits there. Both of PipeWire's clocks step by up to 32 ms, now and then together,
+when a client changes the length of its cycles; hence the 40 ms.
 """
 
 from __future__ import annotations

@@ -1,42 +1,11 @@
-"""What is learned of a host: its two clocks, how they behave, and the device's rate.
+"""What is learned of a host: its two clocks, what they show, and the device's rate.
 
-Samples that were lost make all later blocks late, by as much as was lost. But lateness alone proves
-nothing: a sound server changes its buffers, and then all later blocks are late as well, with
-nothing missing. Each lost sample delays *every* clock, the arrival of the blocks and the ADC time
-that the host reports; a change of latency shows in the arrival alone, an ADC time that is computed
-anew shows in the ADC time alone. So a loss is what one clock shows that is quiet enough, and what
-the other does not contradict. Of the sound servers it is known how they behave; of all others it is
-learned within the run.
-
-    kind         known by                           a step is looked for     it counts from, and for
-    -----------  ---------------------------------  -----------------------  -----------------------
-    GRAPH        JACK: it counts the frames of its  in that count; the       a cycle; 3 blocks
-                 graph (`graph`)                    arrival shows when the   (1 ms, as below, that
-                                                    graph stood still        it stood still)
-    WANDERING    PulseAudio; an ADC time quieter    in the ADC time; the     4 ms, 5 times its noise
-                 than the arrival                   arrival by its spread    and 8 times its ramp;
-                                                    less at most             150 ms
-    LOOSE        PipeWire                           in the arrival; the ADC  40 ms and 3 times the
-                                                    time shows half of it    noise of both; 150 ms
-    PROMPT       arrival and ADC time both quiet,   in the arrival; the ADC  1 ms (0.5 if the host
-                 as hardware's (or there is no ADC  time agrees              flags a loss); 16 ms
-                 time)                                                       and 6 blocks
-    UNSTEADY     none of these: a noisy arrival     in the arrival; the ADC  2 ms and 5 times the
-                 alone, or beside as noisy a time   time, if any, agrees     noise; 150 ms
-
-The 4 ms and 5 times the noise keep chance out: on PulseAudio, medians of the ADC time over half a
-second stay within 0.11 ms, but beside a dozen busy processes it was seen off by 3 ms for 0.15 s.
-After a start beside load it goes too slowly or too fast for ten seconds, by up to 0.6 %, and is
-set right each 1.5 s or so by a step, of up to 5 times what it runs off in half a second: its ramp.
-What PulseAudio discards it had in its buffers; so its arrival may show less of a loss, by as much
-as it usually waits there. Both of PipeWire's clocks step by up to 32 ms, now and then together,
-when a client changes the length of its cycles; hence the 40 ms.
+Which step of a clock is a loss depends on how the host behaves: `host_kinds` has the table.
 """
 
 from __future__ import annotations
 
 import math
-from enum import Enum
 from itertools import pairwise
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
@@ -45,11 +14,11 @@ from rtaudio.capture.ring import NO_AGE
 from rtaudio.sources.clocks import ADC_QUANTILE, MS, SETTLED, WRONG_NS, Clock, Line
 from rtaudio.sources.drift import Drift, Slope, slope
 from rtaudio.sources.graph import Graph
+from rtaudio.sources.host_kinds import OF_SERVER, Kind
 
 if TYPE_CHECKING:
     from rtaudio.capture.ring import Record
 
-HOLD_NS = 135 * MS  # how long a step is watched: no block is held back for more than 150 ms
 QUIET_NS = 0.2 * MS  # noise of a clock below which it is quiet
 LOCKSTEP_NS = 2 * MS  # a host whose blocks come by so much apart is not prompt
 AGREE_NS = 0.3 * MS  # by so much two quiet clocks may differ
@@ -66,41 +35,6 @@ DISTURBED_WINDOWS = 20
 LEAST_POINTS = 3
 RAMPS, RAMP_POINTS = 8, 6  # a ramp is of so many points
 LEVEL_NS = 2000 * MS  # how old the points are that a level is made of
-
-
-class Watch(NamedTuple):
-    """What makes a step count."""
-
-    by_adc: bool
-    """Whether it is looked for in the ADC time; else in the arrival."""
-    least_ns: float
-    """How large it is at least,"""
-    noises: float
-    """in times of the clock's noise, too."""
-    watch_ns: float
-    """How long it has stayed,"""
-    blocks: int
-    """for so many blocks."""
-    counted: bool = False
-    """Whether the host counts what is lost: then a step is none."""
-
-
-class Kind(Enum):
-    """How a host behaves: the table above."""
-
-    PROMPT = Watch(False, 1 * MS, 0, 16 * MS, 6)
-    GRAPH = Watch(False, 1 * MS, 0, 16 * MS, 6, counted=True)
-    WANDERING = Watch(True, 4 * MS, 5, HOLD_NS, 3)
-    LOOSE = Watch(False, 40 * MS, 3, HOLD_NS, 3)
-    UNSTEADY = Watch(False, 2 * MS, 5, HOLD_NS, 4)
-
-    @property
-    def prompt(self) -> bool:
-        """Whether its latency is constant."""
-        return self in (Kind.PROMPT, Kind.GRAPH)
-
-
-OF_SERVER = {"jack": Kind.GRAPH, "pulseaudio": Kind.WANDERING, "pipewire": Kind.LOOSE}
 
 
 class Seen(NamedTuple):
@@ -126,7 +60,7 @@ class HostModel:
         """Whether the ADC time is a clock at all."""
         self._known_kind = OF_SERVER.get(server)
         self.kind = self._known_kind or Kind.PROMPT
-        self.graph = Graph() if self.kind is Kind.GRAPH else None
+        self.graph = Graph() if self.kind.value.counted else None
         self.limit = self.kind.value.least_ns
         """From which lateness on a step counts, in ns."""
         self.drift: Drift | None = None

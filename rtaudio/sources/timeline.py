@@ -1,7 +1,7 @@
 """Where each captured block stands on the time axis, and what the host lost: on evidence.
 
 A block is placed as it comes, unless it is later than its host's latency and jitter explain
-(`host_model` says by which clock, and from when a step counts). Then it and those after it are held
+(`host_kinds` says by which clock, and from when a step counts). Then it and those after it are held
 back for a moment, until it is known what that was:
 
     state      what comes                                     then
@@ -33,15 +33,14 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from rtaudio.sources.clocks import MS, Clock, quantile
+from rtaudio.sources.host_kinds import HOLD_NS, Kind
 from rtaudio.sources.host_model import (
     BEYOND_NS,
     CHANGE_NS,
-    HOLD_NS,
     LEAST_NS,
     QUIET_NS,
     RATE_RANGE,
     HostModel,
-    Kind,
     Seen,
 )
 

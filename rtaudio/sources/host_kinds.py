@@ -1,0 +1,79 @@
+"""How hosts behave, and so what is a loss with each: the evidence, before the code.
+
+Samples that were lost make all later blocks late, by as much as was lost. But lateness alone proves
+nothing: a sound server changes its buffers, and then all later blocks are late as well, with
+nothing missing. Each lost sample delays *every* clock, the arrival of the blocks and the ADC time
+that the host reports; a change of latency shows in the arrival alone, an ADC time that is computed
+anew shows in the ADC time alone. So a loss is what one clock shows that is quiet enough, and what
+the other does not contradict. Of the sound servers it is known how they behave; of all others it is
+learned within the run.
+
+    kind         known by                           a step is looked for     it counts from, and for
+    -----------  ---------------------------------  -----------------------  -----------------------
+    GRAPH        JACK: it counts the frames of its  in that count; the       a cycle; 3 blocks
+                 graph (`graph`)                    arrival shows when the   (1 ms, as below, that
+                                                    graph stood still        it stood still)
+    WANDERING    PulseAudio; an ADC time quieter    in the ADC time; the     4 ms, 5 times its noise
+                 than the arrival                   arrival by its spread    and 8 times its ramp;
+                                                    less at most             150 ms
+    LOOSE        PipeWire                           in the arrival; the ADC  40 ms and 3 times the
+                                                    time shows half of it    noise of both; 150 ms
+    PROMPT       arrival and ADC time both quiet,   in the arrival; the ADC  1 ms (0.5 if the host
+                 as hardware's (or there is no ADC  time agrees              flags a loss); 16 ms
+                 time)                                                       and 6 blocks
+    UNSTEADY     none of these: a noisy arrival     in the arrival; the ADC  2 ms and 5 times the
+                 alone, or beside as noisy a time   time, if any, agrees     noise; 150 ms
+
+The 4 ms and 5 times the noise keep chance out: on PulseAudio, medians of the ADC time over half a
+second stay within 0.11 ms, but beside a dozen busy processes it was seen off by 3 ms for 0.15 s.
+After a start beside load it goes too slowly or too fast for ten seconds, by up to 0.6 %, and is
+set right each 1.5 s or so by a step, of up to 5 times what it runs off in half a second: its ramp.
+What PulseAudio discards it had in its buffers; so its arrival may show less of a loss, by as much
+as it usually waits there. Both of PipeWire's clocks step by up to 32 ms, now and then together,
+when a client changes the length of its cycles; hence the 40 ms.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import NamedTuple
+
+from rtaudio.sources.clocks import MS
+
+HOLD_NS = 135 * MS  # how long a step is watched: no block is held back for more than 150 ms
+
+
+class Watch(NamedTuple):
+    """What makes a step count."""
+
+    by_adc: bool
+    """Whether it is looked for in the ADC time; else in the arrival."""
+    least_ns: float
+    """How large it is at least,"""
+    noises: float
+    """in times of the clock's noise, too."""
+    watch_ns: float
+    """How long it has stayed,"""
+    blocks: int
+    """for so many blocks."""
+    counted: bool = False
+    """Whether the host counts its frames: then they show what is lost."""
+
+
+class Kind(Enum):
+    """How a host behaves: the table above."""
+
+    PROMPT = Watch(False, 1 * MS, 0, 16 * MS, 6)
+    GRAPH = Watch(False, 1 * MS, 0, 16 * MS, 6, counted=True)
+    WANDERING = Watch(True, 4 * MS, 5, HOLD_NS, 3)
+    LOOSE = Watch(False, 40 * MS, 3, HOLD_NS, 3)
+    UNSTEADY = Watch(False, 2 * MS, 5, HOLD_NS, 4)
+
+    @property
+    def prompt(self) -> bool:
+        """Whether its latency is constant."""
+        return self in (Kind.PROMPT, Kind.GRAPH)
+
+
+#: By the server that a stream goes through (`wire.Opened.server`).
+OF_SERVER = {"jack": Kind.GRAPH, "pulseaudio": Kind.WANDERING, "pipewire": Kind.LOOSE}

@@ -162,8 +162,9 @@ class Jack(_Server):
 
     def __exit__(self, *error):
         super().__exit__()
-        if self.process and self.process.returncode == -signal.SIGKILL:
-            # A killed one keeps its place, one of eight on a machine: an heir gives it back.
+        if self.process and self.process.returncode < 0:
+            # A killed one keeps its place, one of eight on a machine: an heir gives it back. So
+            # does one that is ended while clients die: its words to them end it (SIGPIPE).
             # ("Too many servers already active": with no jackd running, rm /dev/shm/jack*.)
             self.start()
             end(self.process)

@@ -99,20 +99,15 @@ def row(server: str, trouble: str, results: list[dict[str, Any]]) -> dict[str, A
         "missed": total("missed"),
         "misplaced": total("misplaced"),
         "wrong length": total("lengths_wrong"),
+        "lost, samples": total("lost"),
+        "reported": total("told"),
         "rows wrongly marked": total("rows_wrongly_marked"),
         "worst captured error ms": largest("captured_worst_ms"),
         "player's own noise ms": largest("due_noise_ms"),
         "worst duration error ms": largest("duration_error_ms"),
-        "latency changes": sum(_count(result["stats"]["latency_changes"]) for result in results),
-        "refuted": sum(_count(result["stats"]["refuted"]) for result in results),
+        "latency changes": sum(result["stats"]["latency_changes"] for result in results),
+        "refuted": sum(result["stats"]["refuted"] for result in results),
     }
-
-
-def _count(value: Any) -> int:
-    """A counter, or one that comes first among other figures."""
-    if isinstance(value, dict):
-        value = next(iter(value.values()))
-    return int(value[0] if isinstance(value, list) else value)
 
 
 def main() -> None:

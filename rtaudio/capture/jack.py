@@ -8,7 +8,6 @@ beside PortAudio's, for nothing but `jack_last_frame_time`.
 from __future__ import annotations
 
 import ctypes
-import ctypes.util
 import sys
 from typing import TYPE_CHECKING
 

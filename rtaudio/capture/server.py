@@ -1,6 +1,6 @@
 """Which sound server a stream goes through: PortAudio calls them all "ALSA".
 
-It matters, for each errs in a way of its own about when a sample was captured (`host_model`). The
+It matters, for each errs in a way of its own about when a sample was captured (`host_kinds`). The
 servers are asked whether they record for this process.
 """
 

@@ -40,7 +40,8 @@ from typing import NamedTuple
 
 from rtaudio.sources.clocks import MS
 
-HOLD_NS = 135 * MS  # how long a step is watched: no block is held back for more than 150 ms
+HOLD_NS = 135 * MS  # how long a step is watched at most: 150 ms with the block that ends it,
+LEAST_BLOCKS = 3  # or for so many blocks, if that is longer
 
 
 class Watch(NamedTuple):
@@ -65,9 +66,9 @@ class Kind(Enum):
 
     PROMPT = Watch(False, 1 * MS, 0, 16 * MS, 6)
     GRAPH = Watch(False, 1 * MS, 0, 16 * MS, 6, counted=True)
-    WANDERING = Watch(True, 4 * MS, 5, HOLD_NS, 3)
-    LOOSE = Watch(False, 40 * MS, 3, HOLD_NS, 3)
-    UNSTEADY = Watch(False, 2 * MS, 5, HOLD_NS, 4)
+    WANDERING = Watch(True, 4 * MS, 5, HOLD_NS, LEAST_BLOCKS)
+    LOOSE = Watch(False, 40 * MS, 3, HOLD_NS, LEAST_BLOCKS)
+    UNSTEADY = Watch(False, 2 * MS, 5, HOLD_NS, LEAST_BLOCKS)
 
     @property
     def prompt(self) -> bool:

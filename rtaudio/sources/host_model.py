@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 QUIET_NS = 0.2 * MS  # noise of a clock below which it is quiet
 LOCKSTEP_NS = 2 * MS  # a host whose blocks come by so much apart is not prompt
 AGREE_NS = 0.3 * MS  # by so much two quiet clocks may differ
-LOOSEST_NS = 120 * MS  # a step that counts with any host
+LOOSEST_NS = 120 * MS  # a step that is looked at with any host, whatever its noise
 BEYOND_NS = 500 * MS  # no change of latency is larger
 MOST_AHEAD_NS = 21 * MS  # what an ADC time that is late is taken to be late by, at first
 ASLEEP_NS = 2000 * MS
@@ -32,6 +32,7 @@ RATE_UNKNOWN, RATE_KNOWN = 300e-6, 50e-6  # how far a rate may be off, before an
 RATE_RANGE = 2500e-6  # more is no drift, but another rate
 MOST_RATE = 0.2  # and no device is off by more than that
 DISTURBED_WINDOWS = 20
+STOPPED_WINDOWS = 8  # so long an ADC time is wrong at most after a stop: else it is none
 LEAST_POINTS = 3
 RAMPS, RAMP_POINTS = 8, 6  # a ramp is of so many points
 LEVEL_NS = 2000 * MS  # how old the points are that a level is made of
@@ -67,15 +68,18 @@ class HostModel:
         """How far the device's rate is from the promised one; None while that is not known."""
         self.line: Line | None = None
         self._nominal = self._base_ns = 1e9 / sr  # the promised step, and the one it is near
+        self._step_ns = self._nominal  # before it is measured
         self._ahead = 0.0  # by how much the ADC time is too late: no block comes before its end
         self._captured_level = 0.0
         self._disturbed = 0  # for so many windows more the ADC time may be wrong, after a long stop
+        self._wrong = 0  # for so many windows the ADC time was wrong
         self._largest = 0  # samples of a block
         self._rate_clock: Clock | None = None  # that the newest points of the slope are of
         self._first_point: tuple[int, float] | None = None
         self._slope = Slope()  # of all points: s, and ns behind the promised rate
         if before is not None:
             self.kind, self.limit = self._known_kind or before.kind, before.limit
+            self._base_ns, self._step_ns = before._base_ns, before.step_ns
             self.arrival.learn_from(before.arrival)
             self.adc.learn_from(before.adc)
 
@@ -84,7 +88,7 @@ class HostModel:
     @property
     def step_ns(self) -> float:
         """Time from one sample to the next, as measured."""
-        return self._nominal if self.line is None else self.line.step_ns
+        return self._step_ns if self.line is None else self.line.step_ns
 
     @property
     def adc_true(self) -> bool:
@@ -119,7 +123,8 @@ class HostModel:
         if not self.adc_usable:
             return self.arrives_at(n)
         assert self.line is not None
-        level = self._captured_level if self.kind is Kind.LOOSE else self.adc.level
+        steady = self.kind is not Kind.LOOSE or not self.adc.known
+        level = self.adc.level if steady else self._captured_level
         return self.line.at(n) + level - self._ahead
 
     def margin(self) -> int:
@@ -138,7 +143,7 @@ class HostModel:
         end = record.first + record.length + lost
         self._largest = max(self._largest, record.length)
         if self.line is None:
-            self.line = Line(end, float(record.clock_ns), self._nominal)
+            self.line = Line(end, float(record.clock_ns), self._step_ns)
             self.adc_usable = record.age_ns != NO_AGE
             if self.adc_usable:
                 self.adc.level = record.length * self._nominal - record.age_ns
@@ -170,13 +175,16 @@ class HostModel:
             if not self.adc.known:  # outliers lie in the past
                 self.adc.level = max(self.adc.level, seen.adc)
             self.adc.add(seen.begin, seen.adc)
-        if self.adc_usable and seen.adc - seen.arrival > LEAST_NS / 10:  # by a block, mostly
-            block_ns = seen.record.length * self.step_ns
-            self._ahead = max(
-                self._ahead, min(block_ns, MOST_AHEAD_NS), self.adc.level - seen.arrival
-            )
+        if not self.adc.known:
+            self._look_ahead(seen.adc - seen.arrival)
         if self.graph:
             self.graph.add(seen.record, lost)
+
+    def _look_ahead(self, by: float) -> None:
+        """Take the ADC time for later than it can be, if it is: by a block, mostly."""
+        if self.adc_usable and by > LEAST_NS / 10:
+            block_ns = self._largest * self.step_ns
+            self._ahead = max(self._ahead, min(block_ns, MOST_AHEAD_NS), min(by, 2 * block_ns))
 
     def settle(self, held: list[Seen]) -> None:
         """Take the first blocks' clocks as they are."""
@@ -257,10 +265,15 @@ class HostModel:
         if known:
             self.adc.end_window(self.line)
             self._captured_level = self.adc.median_level(self.line)
+            if len(self.adc.points) == 1:  # what single blocks showed may have been chance
+                self._ahead = 0.0
+            self._look_ahead(self.adc.above - self.arrival.above)
         else:
             self.adc.forget_window()
         by_adc = self.kind.value.by_adc
-        self.adc_usable = known and (abs(self.adc.move) < WRONG_NS or by_adc)
+        right = known and abs(self.adc.move) < WRONG_NS
+        self._wrong = 0 if right else self._wrong + 1
+        self.adc_usable = right or (known and by_adc and self._wrong <= STOPPED_WINDOWS)
         self._disturbed = max(0, self._disturbed - 1)
         self.kind = self._learned_kind()
         watch, noise = self.kind.value, self.clock.noise
@@ -268,15 +281,14 @@ class HostModel:
             noise = max(noise, self.adc.noise)
         self.limit = max(watch.least_ns, watch.noises * noise)
         if watch.by_adc:
-            self.limit = max(self.limit, min(LOOSEST_NS, RAMPS * self._ramp()))
-        if self.kind is Kind.LOOSE:
-            self.limit = min(self.limit, LOOSEST_NS)
+            self.limit = max(self.limit, RAMPS * self._ramp())
+        self.limit = min(self.limit, LOOSEST_NS)
         if watch.by_adc != by_adc:
             self._slope.step()
 
     def _learned_kind(self) -> Kind:
         arrival, adc = self.arrival, self.adc
-        if self._known_kind:
+        if self._known_kind and (self.adc_usable or not self._known_kind.value.by_adc):
             return self._known_kind
         lockstep = max(adc.noise, adc.spread / 2) < QUIET_NS and arrival.spread < LOCKSTEP_NS
         if arrival.noise < QUIET_NS and (lockstep or not self.adc_usable):
@@ -293,9 +305,15 @@ class HostModel:
         ]
         return abs(median(steps)) if steps else 0.0
 
+    def falls(self, by: float) -> bool:
+        """Whether both clocks are earlier by so much, and not the latency alone is less."""
+        return self.graph is not None or not self.adc_usable or -self.adc.move > by / 2
+
     def latency_rise(self) -> float:
         """By how much the arrival alone is later than before, if that is beyond its noise."""
         later = self.arrival.move
+        if self.adc_usable:  # with it, it is another rate
+            later -= max(0.0, self.adc.move)
         return later if later > max(CHANGE_NS, 5 * self.arrival.noise) else 0.0
 
     def follow(self, n: int) -> None:

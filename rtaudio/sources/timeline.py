@@ -33,7 +33,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from rtaudio.sources.clocks import MS, Clock, quantile
-from rtaudio.sources.host_kinds import HOLD_NS, Kind
+from rtaudio.sources.host_kinds import HOLD_NS, LEAST_BLOCKS, Kind
 from rtaudio.sources.host_model import (
     BEYOND_NS,
     CHANGE_NS,
@@ -164,7 +164,7 @@ class Timeline:
         """Give back what is held: no more will come."""
         if self._state is State.WATCHING:
             clock, lates = self._lates()
-            if len(lates) >= Kind.WANDERING.value.blocks and self._is_step(clock, lates):
+            if len(lates) >= LEAST_BLOCKS and self._is_step(clock, lates):
                 self._judge(clock, lates)
         if self._held and self._state is not State.SETTLING:  # nobody will know
             self.unresolved = self._held[-1].end - self._held[0].begin
@@ -291,7 +291,7 @@ class Timeline:
         held, watch = self._held, self.model.kind.value
         waited = held[-1].record.clock_ns - held[0].record.clock_ns
         next_one = held[-1].record.length * self.model.step_ns  # would come too late
-        if waited + next_one >= HOLD_NS and len(held) >= Kind.WANDERING.value.blocks:
+        if waited + next_one >= HOLD_NS and len(held) >= LEAST_BLOCKS:
             return True
         if not self.model.kind.prompt or waited < watch.watch_ns or len(held) < watch.blocks:
             return False
@@ -448,7 +448,7 @@ class Timeline:
         fall = -arrival.move
         if fall <= max(min(self.model.limit, CHANGE_NS), 5 * noise):
             return False
-        if fall > self.model.limit and self._refute(fall):
+        if fall > self.model.limit and self.model.falls(fall) and self._refute(fall):
             return True
         self.latency_changes.append(-fall)
         if self.model.clock is arrival:
@@ -483,7 +483,7 @@ class Timeline:
             return
         near = model.limit / 4
         if len(risen) >= PATIENT_WINDOWS:  # the rate may not be known well
-            near = max(near, RATE_RANGE * (clock.points[-1][1] - clock.points[-2][1]))
+            near = max(near, RATE_RANGE * WINDOW_NS)
         if abs(risen[-1] - risen[-2]) < near and not stale:
             self._resolve(clock, risen[-1])
         elif (step := model.other_rate()) is not None:

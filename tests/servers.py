@@ -157,8 +157,14 @@ class Jack(_Server):
         # Few ports: else its shared memory is larger than what containers get.
         self._command = ["jackd", *realtime, *(["-S"] if sync else []), "--no-mlock"]
         self._command += ["--port-max", "64", "-n", self.name, "-d", "dummy"]
-        self._command += ["-r", str(sr), "-p", str(period)]
-        self._command += ["-C", str(channels_in), "-P", str(channels_out)]
+        self._command += ["-C", str(channels_in), "-P", str(channels_out), "-p", str(period)]
+        self._rate = ["-r", str(sr)]
+        self._command += self._rate
+
+    def start(self, sr=None):
+        """Start it (again, under the same name), at another rate if that is given."""
+        self._command[-2:] = self._rate if sr is None else ["-r", str(sr)]
+        super().start()
 
     def __exit__(self, *error):
         super().__exit__()

@@ -145,6 +145,24 @@ def test_jack_killed_and_started_again(tmp_path, use):
     assert "is lost (no samples for 2 s)" in listener.said[0]
 
 
+def test_jack_started_again_at_another_rate_is_waited_for(tmp_path, use):
+    with Jack(tmp_path) as jack:
+        use(jack.env)
+        with Listener() as listener:
+            listener.hear(1)
+            jack.kill()
+            listener.wait_for_words(1, 4)
+            jack.start(sr=44100)
+            listener.wait_for_words(2, 8)
+            jack.kill()
+            jack.start()
+            listener.wait_for_words(3, 8)
+            listener.hear(0.5)
+    assert "does not take 48000 Hz; it takes 44100" in listener.said[1]
+    assert "is back after" in listener.said[2]
+    assert listener.mic.stats.restarts == 1
+
+
 def test_jack_stopped_and_continued(tmp_path, use):
     with Jack(tmp_path) as jack:
         use(jack.env)

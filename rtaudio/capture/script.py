@@ -78,7 +78,7 @@ class Script:
     """How far apart the ADC times' errors are at most: they have another one each 1.5 s, as
     PipeWire's."""
     server: str = ""
-    """What it says that it goes through, one of `server.SERVERS`. "jack": its own time counts the
+    """What it says that it goes through, as in `wire.Opened`. "jack": its own time counts the
     frames of a graph, the ADC time is that less a block, and a client that is late misses whole
     blocks."""
     latency_ms: float = 5.0

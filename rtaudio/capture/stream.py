@@ -57,6 +57,8 @@ class Callback:
     def __call__(self, indata: Any, frames: int, time: Any, status: Any) -> None:
         """Copy ``frames`` samples of all channels into the ring."""
         clock_ns = self._clock()
+        if not frames:  # a block of nothing says nothing
+            return
         if self._first:
             self._first = False
             self._writer.granted(self._begin())
@@ -210,7 +212,7 @@ def _why(host: Any, device: Device, channels: int, sr: int, error: Exception) ->
         rates = next(d.rates for d in inputs(host, ask_rates=True) if d.index == device.index)
         if sr not in rates:
             listed = ", ".join(str(rate) for rate in rates)
-            return f"does not take {sr} Hz; it takes {listed or device.sr}"
+            return f"{wire.OTHER_RATE.format(sr=sr)}; it takes {listed or device.sr}"
     text = " ".join(str(part) for part in error.args)
     if "ermission" in text:
         return "may not be opened (permission denied): add yourself to the group audio"

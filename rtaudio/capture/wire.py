@@ -12,6 +12,8 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
+#: What is wrong with a device that is there at another rate only.
+OTHER_RATE = "does not take {sr} Hz"
 #: The least that a ring holds.
 RING_S = 16
 
@@ -72,8 +74,8 @@ class Opened:
     output_latency_ms: float = 0.0
     """What the driver claims for it."""
     server: str = ""
-    """One of `server.SERVERS` if it is known to go through it; "jack" if that counts the frames of
-    its graph (`ring.Record.frames`)."""
+    """The sound server that it goes through, if that is known: "pulseaudio", "pipewire", or "jack",
+    which counts the frames of its graph (`ring.Record.frames`)."""
 
 
 def answer_to_json(answer: Opened | str) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 
 from rtaudio.capture.devices import Device, DeviceError
 from rtaudio.capture.process import WAIT_S, ProcessHost, list_devices
-from rtaudio.capture.wire import Opened, Request
+from rtaudio.capture.wire import OTHER_RATE, Opened, Request
 from rtaudio.sources.block import CAUSES, REMARKS, Block, Gap, SourceError, check_sizes
 from rtaudio.sources.timeline import Placed, Remark, Timeline
 
@@ -286,6 +286,7 @@ class Microphone:
         self._changes = 0  # of latency
         self._last_change_ms = self._largest_change_ms = 0.0
         self._restarts = 0
+        self._told_last = ""
         self._stopping = False
         self._zeros = 0  # how many came in a row
         self._said_rate = False
@@ -414,7 +415,8 @@ class Microphone:
                 yield Block(self._buffer[:0], self._axis, remarks=remarks)
             self._close_books()
             if not self._stopping:
-                self.tell(f"{self.name} is lost ({reason}): trying to get it back")
+                self._told_last = f"{self.name} is lost ({reason}): trying to get it back"
+                self.tell(self._told_last)
                 self._stream = yield from self._recover(stream.outage())
 
     def _recover(self, outage: _Outage) -> Generator[Block, None, _Stream | None]:
@@ -454,6 +456,7 @@ class Microphone:
                     if stream.why_over(now):
                         break
                 elif capture.failed is not None or now - began > self._patience_ns:
+                    self._tell_other_rate(capture.failed or "")
                     break
                 if stream is None or not stream.begun:
                     yield from self._lasting(outage, before)
@@ -466,6 +469,12 @@ class Microphone:
         stream.look(self._host.now_ns())
         stream.timeline.end()
         return stream if stream.timeline.ready else None  # what little it delivered is not lost
+
+    def _tell_other_rate(self, why: str) -> None:
+        """Say, once an outage, that the device is there again, but not as it was."""
+        if OTHER_RATE.format(sr=self.sr) in why and why not in self._told_last:
+            self._told_last = f"{why}: waiting until it does"
+            self.tell(self._told_last)
 
     def _lasting(
         self, outage: _Outage, now_ns: int, kept_back_s: float = KEPT_BACK_S

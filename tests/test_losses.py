@@ -364,38 +364,65 @@ def test_what_was_refuted_is_not_repeated_on_the_same_ground():
 
 # --- bad input --------------------------------------------------------------------------------
 
+WANDERS = {"wander_ms": 30}
+PULSEAUDIO = {"wander_ms": 20, "server": "pulseaudio"}
+PIPEWIRE = {"adc_wander_ms": 20, "server": "pipewire"}
+HOSTS = [{}, {"adc": False}, {"server": "jack"}, WANDERS, PULSEAUDIO, PIPEWIRE]
 
-@pytest.mark.parametrize("wander_ms", [0, 30])
-@pytest.mark.parametrize("seconds", [0.3, 1.5, 5])
-@pytest.mark.parametrize("kind", ["adc_zero", "adc_nan", "adc_negative", "adc_still", "adc_back"])
-def test_a_device_whose_clock_goes_wrong_has_lost_nothing(kind, seconds, wander_ms):
-    script = Script(wander_ms=wander_ms, faults=(Fault(6.2, kind, seconds=seconds),))
+
+CLOCKS_GO_WRONG = ["adc_zero", "adc_nan", "adc_negative", "adc_still", "adc_back"]
+
+
+@pytest.mark.parametrize("host", [{}, WANDERS, PULSEAUDIO, PIPEWIRE])
+@pytest.mark.parametrize("seconds", [0.3, 1, 1.5, 5])
+@pytest.mark.parametrize("kind", CLOCKS_GO_WRONG)
+def test_a_device_whose_clock_goes_wrong_has_lost_nothing(kind, seconds, host):
+    script = Script(**host, faults=(Fault(6.2, kind, seconds=seconds),))
     run, heard = hear(script, 25)
     check_nothing_is_invented(run)
-    if not wander_ms:  # then nobody knows the time without it
+    if not host:  # then nobody knows the time without it
         check_times(heard, script.latency_ms)
     assert abs(heard[-1].off) <= heard[-1].within  # and it is right again
 
 
+@pytest.mark.parametrize("server", ["", "pulseaudio", "pipewire"])
+@pytest.mark.parametrize("kind", CLOCKS_GO_WRONG)
+def test_without_its_clock_a_host_is_one_that_has_none(kind, server):
+    script = Script(server=server, faults=(Fault(6.2, kind, seconds=60),))
+    run, heard = hear(script, 40)
+    check_nothing_is_invented(run)
+    assert abs(heard[-1].off) <= script.latency_ms + heard[-1].within
+
+
 @pytest.mark.parametrize("seconds", [-5, -0.05, 0.003, 0.05, 5])
-@pytest.mark.parametrize("wander_ms", [0, 30])
-def test_a_clock_that_is_stepped_has_lost_nothing(seconds, wander_ms):
-    script = Script(wander_ms=wander_ms, faults=(Fault(6.2, "clock_jump", seconds=seconds),))
+@pytest.mark.parametrize("host", [{}, WANDERS, PULSEAUDIO, PIPEWIRE])
+def test_a_clock_that_is_stepped_has_lost_nothing(seconds, host):
+    script = Script(**host, faults=(Fault(6.2, "clock_jump", seconds=seconds),))
     run, heard = hear(script, 15)
     check_nothing_is_invented(run)
     check_times(heard)
 
 
+@pytest.mark.parametrize("blocksize", [256, 1024])
 @pytest.mark.parametrize("ppm", [-20_000, -300, 300, 20_000])
-@pytest.mark.parametrize("host", [{}, {"adc": False}, {"server": "jack"}, {"wander_ms": 30}])
-def test_a_device_at_another_rate_has_lost_nothing(ppm, host):
-    run, heard = hear(Script(ppm=ppm, **host), 25)
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_device_at_another_rate_has_lost_nothing(ppm, blocksize, host):
+    run, heard = hear(Script(ppm=ppm, blocksize=blocksize, **host), 25)
     check_nothing_is_invented(run)
     if "wander_ms" not in host:
         check_times(heard, 5, after=3 if abs(ppm) == 300 else 15)
 
 
-@pytest.mark.parametrize("host", [{}, {"adc": False}, {"server": "jack"}, {"wander_ms": 30}])
+@pytest.mark.parametrize("ppm", [-20_000, 20_000])
+@pytest.mark.parametrize("host", HOSTS)
+def test_another_rate_is_known_after_an_outage(ppm, host):
+    run, _ = hear(Script(ppm=ppm, **host, faults=(Fault(15, "end"),)), 30)
+    check_books(run)
+    assert {gap.cause for _, gap in run.told} == {"outage"}
+    assert (run.mic.stats.host, run.unplaced) == (0, [])
+
+
+@pytest.mark.parametrize("host", HOSTS)
 def test_a_machine_that_sleeps_has_an_outage(host):
     run, _ = hear(Script(faults=(Fault(6, "asleep", seconds=100),), **host), 120)
     check_books(run)
@@ -403,6 +430,19 @@ def test_a_machine_that_sleeps_has_an_outage(host):
     assert {gap.cause for _, gap in run.told} == {"outage"}
     assert run.mic.stats.outage / 48000 == pytest.approx(100, abs=0.2)
     assert (run.mic.stats.host, run.unplaced) == (0, [])
+
+
+@pytest.mark.parametrize("host", [{}, {"wander_ms": 5, "server": "pulseaudio"}])
+@pytest.mark.parametrize("step", [0.04, 0.06, 0.12])
+def test_a_latency_that_falls_refutes_no_loss(host, step):
+    faults = (
+        Fault(5, "latency", seconds=step),
+        Fault(12, "loss", round(48000 * step)),
+        Fault(20, "latency", seconds=-0.9 * step),
+    )
+    run, _ = hear(Script(**host, faults=faults), 30)
+    check_losses(run)
+    assert run.mic.stats.refuted == 0
 
 
 # --- how long blocks are kept -----------------------------------------------------------------

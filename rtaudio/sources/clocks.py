@@ -47,8 +47,6 @@ class Clock:
         """Where it is expected, in ns above the line."""
         self.noise = 0.0
         """How far a point lies from there by itself, in ns; old moves fade."""
-        self.above = 0.0
-        """How far the newest point lies above the line."""
         self.move = 0.0
         """From the level that was expected to the newest point."""
         self._expected = 0.0  # the level as it was when the window began
@@ -102,16 +100,16 @@ class Clock:
             self.level = self._expected = self.value(values)
             self._learn(self.value(values[:half]) - self.value(values[half:]))
         window.sort()
-        self.above, at = window[place(self.quantile, len(window))]
+        point, at = window[place(self.quantile, len(window))]
         values = [above for above, _ in window]
-        self.move = self.above - self._expected
+        self.move = point - self._expected
         if self.points:
             before, ns = self.points[-1]
-            self._moves.append(abs(self.above - (ns - line.at(before))))
+            self._moves.append(abs(point - (ns - line.at(before))))
         self._spreads.append(values[place(0.95, len(values))] - values[place(0.05, len(values))])
         self.typical = median(self._moves) if self._moves else self.noise
         self.spread = median(self._spreads)
-        self.points.append((at, line.at(at) + self.above))
+        self.points.append((at, line.at(at) + point))
 
     def follow(self, n: int, line: Line) -> None:
         """Take what the last points say for the level; how far it moved is noise.

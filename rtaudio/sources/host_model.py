@@ -11,7 +11,7 @@ from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
 from rtaudio.capture.ring import NO_AGE
-from rtaudio.sources.clocks import ADC_QUANTILE, MS, SETTLED, WRONG_NS, Clock, Line
+from rtaudio.sources.clocks import ADC_QUANTILE, MS, SETTLED, WRONG_NS, Clock, Line, quantile
 from rtaudio.sources.drift import Drift, Slope, slope
 from rtaudio.sources.graph import Graph
 from rtaudio.sources.host_kinds import OF_SERVER, Kind
@@ -70,6 +70,7 @@ class HostModel:
         self._nominal = self._base_ns = 1e9 / sr  # the promised step, and the one it is near
         self._step_ns = self._nominal  # before it is measured
         self._ahead = 0.0  # by how much the ADC time is too late: no block comes before its end
+        self._aheads: list[float] = []  # of the blocks of this window
         self._captured_level = 0.0
         self._disturbed = 0  # for so many windows more the ADC time may be wrong, after a long stop
         self._wrong = 0  # for so many windows the ADC time was wrong
@@ -175,8 +176,10 @@ class HostModel:
             if not self.adc.known:  # outliers lie in the past
                 self.adc.level = max(self.adc.level, seen.adc)
             self.adc.add(seen.begin, seen.adc)
-        if not self.adc.known:
-            self._look_ahead(seen.adc - seen.arrival)
+        if seen.adc == seen.adc:
+            self._aheads.append(seen.adc - seen.arrival)
+            if not self.adc.known:
+                self._look_ahead(self._aheads[-1])
         if self.graph:
             self.graph.add(seen.record, lost)
 
@@ -267,11 +270,14 @@ class HostModel:
             self._captured_level = self.adc.median_level(self.line)
             if len(self.adc.points) == 1:  # what single blocks showed may have been chance
                 self._ahead = 0.0
-            self._look_ahead(self.adc.above - self.arrival.above)
+            self._look_ahead(quantile(self._aheads, ADC_QUANTILE))
+            self._aheads.clear()
         else:
             self.adc.forget_window()
         by_adc = self.kind.value.by_adc
         right = known and abs(self.adc.move) < WRONG_NS
+        if right and self._wrong:  # what it said meanwhile is no rate
+            self.adc.start_again(self.adc.points[-1][0], self.line)
         self._wrong = 0 if right else self._wrong + 1
         self.adc_usable = right or (known and by_adc and self._wrong <= STOPPED_WINDOWS)
         self._disturbed = max(0, self._disturbed - 1)

@@ -322,14 +322,15 @@ class Timeline:
 
     def _is_step(self, clock: Clock, lates: list[float]) -> bool:
         """Whether the held blocks became late at once, and by the same."""
+        step = clock.value(lates)
+        if min(self._before) >= step / 2:
+            return False
         if self.model.kind.prompt and clock is self.model.arrival:
             return not _grow(lates)
-        step = clock.value(lates)
         near = max(LEAST_NS / 2, self.model.limit / 8, step / 8)
         near += clock.spread if clock is self.model.arrival else 0.0
         flat = sum(abs(late - step) <= near for late in lates) > LEAST_ALIKE * len(lates)
-        at_once = min(self._before) < step / 2
-        return flat and at_once and step > self.model.limit / 2 and not self._catches_up()
+        return flat and step > self.model.limit / 2 and not self._catches_up()
 
     def _catches_up(self) -> bool:
         """Whether the held blocks waited somewhere, and come in a row now."""

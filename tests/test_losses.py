@@ -445,6 +445,14 @@ def test_a_latency_that_falls_refutes_no_loss(host, step):
     assert run.mic.stats.refuted == 0
 
 
+@pytest.mark.parametrize("samples", [2400, 4800])
+def test_an_adc_time_that_is_off_for_a_while_hides_no_later_loss(samples):
+    off = Fault(10, "adc_late", seconds=1.6)
+    lost = (Fault(at, "loss", samples) for at in (20, 30, 40))
+    run, _ = hear(Script(wander_ms=20, server="pulseaudio", faults=(off, *lost)), 50)
+    check_losses(run)
+
+
 # --- how long blocks are kept -----------------------------------------------------------------
 
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CYCLE = 1 << 24
+LATE_S = 0.09  # of "adc_late"
 
 
 def numbers(samples: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -228,6 +229,8 @@ class FakeHost:
             return -adc
         if self.during("adc_back"):
             return 2 * self._began / 1e9 - adc
+        if self.during("adc_late"):
+            adc += LATE_S
         return adc + self.jumped_s(now)
 
     def jumped_s(self, now_ns: int) -> float:

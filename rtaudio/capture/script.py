@@ -36,6 +36,7 @@ KINDS = {
     "adc_negative": "for so long, the device's clock reads the negative of its time",
     "adc_still": "for so long, the device's clock stands still",
     "adc_back": "for so long, the device's clock runs backwards",
+    "adc_late": "for so long, the device's clock reads 90 ms more",
     "clock_jump": "the system's clock, which the device's clock is told in, jumps by so much",
     "asleep": "the machine sleeps for so long (on a virtual clock alone)",
     "crash": "the process dies",

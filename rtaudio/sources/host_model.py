@@ -238,15 +238,15 @@ class HostModel:
         """A loss of so long did not happen; the clock that showed it is noisier than thought."""
         assert self.line is not None
         self.line.ns -= ns
-        self.distrust(self.clock, ns)
+        self.clock.distrust(ns)
         for clock in (self.arrival, self.adc):
             clock.shift_points(-ns)
             clock.restore()
         self._slope.step()
 
     def distrust(self, clock: Clock, by: float) -> None:
-        """Take a move of a clock by itself for noise, unless it is known to be disturbed."""
-        if clock is self.arrival or not self._disturbed:
+        """Take a move of a clock by itself for noise; of a server it is known how it behaves."""
+        if not (self._known_kind or self._disturbed):
             clock.distrust(by)
 
     def part(self) -> None:

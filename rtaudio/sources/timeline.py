@@ -508,8 +508,6 @@ class Timeline:
             model.pass_over(lost * model.step_ns, before=True)
         elif clock is model.arrival:
             self.latency_changes.append(rise)
-        else:
-            model.distrust(clock, rise)
         if model.arrival.known:
             model.start_again(self._newest)
 

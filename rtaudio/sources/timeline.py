@@ -55,6 +55,7 @@ SETTLE_BLOCKS = 4
 PATIENT_WINDOWS = 4  # so many windows two of them have to be alike within a quarter of a step
 UNSETTLED_WINDOWS = 20  # after so many windows nothing is waited for any more
 REFUTABLE = 16  # how many declared losses are remembered
+ALIKE_NS = 10 * MS  # windows that differ by more are not alike, whatever the noise
 LEAST_ALIKE = 0.4  # of the blocks behind a step: half of those that wait wait for longer
 BACKLOG_NS = 40 * MS  # blocks that catch up by so much have waited somewhere
 
@@ -482,7 +483,7 @@ class Timeline:
         stale = clock is model.adc and model.arrival.move - clock.move > BEYOND_NS
         if len(risen) < 2:
             return
-        near = model.limit / 4
+        near = min(model.limit / 4, ALIKE_NS)
         if len(risen) >= PATIENT_WINDOWS:  # the rate may not be known well
             near = max(near, RATE_RANGE * WINDOW_NS)
         if abs(risen[-1] - risen[-2]) < near and not stale:

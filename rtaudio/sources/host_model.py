@@ -377,8 +377,8 @@ class HostModel:
             if len(other.points) < LEAST_POINTS:
                 return None
             (m0, s0), _, (m2, s2) = list(other.points)[-3:]
-            apart = abs(s2 - s0 - (m2 - m0) * step)
-            if apart > max(abs(off) / 4 * (m2 - m0), 4 * other.typical):
+            apart, whole = abs(s2 - s0 - (m2 - m0) * step), abs(off) * (m2 - m0)
+            if apart > min(whole / 2, max(whole / 4, 4 * other.typical)):
                 return None
         return step
 

@@ -70,10 +70,14 @@ def results(which, server):
     return [found[[*others, *busy].index(cell)] for cell in cells]
 
 
-def cases(which, servers=SERVERS):
+def cases(which):
     return [
-        pytest.param(which, server, number, id=f"{server}-{cell.trouble}-{cell.blocksize}-{number}")
-        for server in servers
+        pytest.param(
+            *(which, server, number),
+            id=f"{server}-{cell.trouble}-{cell.blocksize}-{number}",
+            marks=pytest.mark.xdist_group("jack" if server.startswith("jack") else "desktop"),
+        )
+        for server in SERVERS
         for number, cell in enumerate(which(server))
     ]
 

@@ -70,14 +70,10 @@ def results(which, server):
     return [found[[*others, *busy].index(cell)] for cell in cells]
 
 
-def cases(which):
+def cases(which, servers=SERVERS):
     return [
-        pytest.param(
-            *(which, server, number),
-            id=f"{server}-{cell.trouble}-{cell.blocksize}-{number}",
-            marks=pytest.mark.xdist_group("jack" if server.startswith("jack") else "desktop"),
-        )
-        for server in SERVERS
+        pytest.param(which, server, number, id=f"{server}-{cell.trouble}-{cell.blocksize}-{number}")
+        for server in servers
         for number, cell in enumerate(which(server))
     ]
 

@@ -34,10 +34,10 @@ def some(server):
 
 
 def ten_minutes(server):
-    """Each trouble at each block size: thirty cells of 20 s; of JACK eight of 40 s, both ways."""
+    """Each trouble at each block size: thirty cells of 20 s; of JACK eight of 30 s, both ways."""
     jack = server.startswith("jack")
     return [
-        Cell(server, name, size, ("high", "low")[(i + j) % 2], 40.0 if jack else 20.0)
+        Cell(server, name, size, ("high", "low")[(i + j) % 2], 30.0 if jack else 20.0)
         for i, name in enumerate(troubles(server)[: 2 if jack else None])
         for j, size in enumerate(SIZES[:4] if jack else SIZES)
     ]

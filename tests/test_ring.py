@@ -123,6 +123,16 @@ def test_the_callback_takes_the_devices_time_where_it_makes_sense(adc, now, age_
     assert (bells, reader.priority) == ([1], 60)
 
 
+def test_a_callback_without_frames_is_no_block():
+    writer, reader = pair(100, 10)
+    callback = Callback(writer, lambda written: None)
+    times = SimpleNamespace(inputBufferAdcTime=0, currentTime=0)
+    for count in (5, 0, 5):
+        callback(block(0, count), count, times, None)
+    reader.look()
+    assert [record.length for record in reader.new()] == [5, 5]
+
+
 def test_a_broken_record_is_told():
     writer, reader = pair(100, 4)
     reader.heard(writer.write(block(0, 5).data.cast("B"), 5, 0, -1, False))

@@ -1,5 +1,7 @@
 """The capture process knows which sound server its stream goes through, as the server says."""
 
+import subprocess
+import sys
 from contextlib import contextmanager
 
 import numpy as np
@@ -45,6 +47,17 @@ def test_a_server_that_does_not_record_for_us_is_not_ours(tmp_path, use):
         use(pulse.env | {"ALSA_CONFIG_PATH": file["ALSA_CONFIG_PATH"]})
         with captured("filemic") as opened:
             assert opened.server == ""
+
+
+def test_a_server_that_died_meanwhile_is_none(tmp_path, use):
+    with Pulse(tmp_path) as pulse:
+        use(pulse.env)
+        with captured("rtmon"):
+            code = "import ctypes; from rtaudio.capture import server; "
+            code += "server.PLUGINS = (b'libc',); print(repr(server.sound_server('ALSA')))"
+            pulse.kill()
+            done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("''\n", "")
 
 
 def test_where_no_server_runs(tmp_path, use):

@@ -142,7 +142,7 @@ class Clock:
             self.noise = max(self.noise, by)
 
     def forget_noise(self) -> None:
-        """Learn it anew."""
+        """Start learning again."""
         self._offs.clear()
         self.noise = self._distrusted = 0.0
 

@@ -3,10 +3,10 @@
 Samples that were lost make all later blocks late, by as much as was lost. But lateness alone proves
 nothing: a sound server changes its buffers, and then all later blocks are late as well, with
 nothing missing. Each lost sample delays *every* clock, the arrival of the blocks and the ADC time
-that the host reports; a change of latency shows in the arrival alone, an ADC time that is computed
-anew shows in the ADC time alone. So a loss is what one clock shows that is quiet enough, and what
-the other does not contradict. Of the sound servers it is known how they behave; of all others it is
-learned within the run.
+that the host reports; a change of latency shows in the arrival alone, an ADC time that the host
+corrects shows in the ADC time alone. So a loss is what one clock shows that is quiet enough, and
+what the other does not contradict. How the sound servers behave is known; all other hosts are
+watched, and their kind is learned within the run.
 
     kind         known by                           a step is looked for     it counts from, and for
     -----------  ---------------------------------  -----------------------  -----------------------
@@ -25,9 +25,9 @@ learned within the run.
                  alone, or beside as noisy a time   time, if any, agrees     noise; 150 ms
 
 The 4 ms and 5 times the noise keep chance out: on PulseAudio, medians of the ADC time over half a
-second stay within 0.11 ms, but beside a dozen busy processes it was seen off by 3 ms for 0.15 s.
-After a start beside load it goes too slowly or too fast for ten seconds, by up to 0.6 %, and is
-set right each 1.5 s or so by a step, of up to 5 times what it runs off in half a second: its ramp.
+second stay within 0.11 ms, but beside a dozen busy processes it was wrong by 3 ms for 0.15 s.
+If the machine is busy as the stream starts, its rate is wrong by up to 0.6 % for some ten seconds;
+it is corrected each 1.5 s or so, by a step of up to 5 times its drift in half a second: its ramp.
 What PulseAudio discards it had in its buffers; so its arrival may show less of a loss, by as much
 as it usually waits there. Both of PipeWire's clocks step by up to 32 ms, now and then together,
 when a client changes the length of its cycles; hence the 40 ms.

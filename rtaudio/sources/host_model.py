@@ -304,7 +304,7 @@ class HostModel:
         return Kind.UNSTEADY
 
     def _ramp(self) -> float:
-        """How far the ADC time runs off in each window lately, against the promised rate."""
+        """How far the ADC time drifts in a window, of the last ones, against the promised rate."""
         steps = [
             t1 - t0 - (n1 - n0) * self._base_ns
             for (n0, t0), (n1, t1) in pairwise(list(self.adc.points)[-RAMP_POINTS:])
@@ -318,7 +318,7 @@ class HostModel:
     def latency_rise(self) -> float:
         """By how much the arrival alone is later than before, if that is beyond its noise."""
         later = self.arrival.move
-        if self.adc_usable:  # with it, it is another rate
+        if self.adc_usable:  # what both show is another rate
             later -= max(0.0, self.adc.move)
         return later if later > max(CHANGE_NS, 5 * self.arrival.noise) else 0.0
 

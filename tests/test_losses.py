@@ -385,9 +385,10 @@ def test_a_device_whose_clock_goes_wrong_has_lost_nothing(kind, seconds, host):
 @pytest.mark.parametrize("kind", CLOCKS_GO_WRONG)
 def test_without_its_clock_a_host_is_one_that_has_none(kind, server):
     script = Script(server=server, faults=(Fault(6.2, kind, seconds=60),))
-    run, heard = hear(script, 40)
+    run, heard = hear(script, 20)
     check_nothing_is_invented(run)
-    assert abs(heard[-1].off) <= script.latency_ms + heard[-1].within
+    known = [block for block in heard if block.at > 14]  # that it goes wrong takes some windows
+    assert all(abs(block.off) <= script.latency_ms + block.within for block in known)
 
 
 @pytest.mark.parametrize("seconds", [-5, -0.05, 0.003, 0.05, 5])
@@ -407,6 +408,15 @@ def test_a_device_at_another_rate_has_lost_nothing(ppm, blocksize, host):
     check_nothing_is_invented(run)
     if "wander_ms" not in host:
         check_times(heard, 5, after=3 if abs(ppm) == 300 else 15)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("server", ["", "pulseaudio"])
+def test_a_device_that_is_slow_has_no_changes_of_latency(server, seed):
+    run, _ = hear(Script(ppm=-20_000, jitter_ms=20, blocksize=512, server=server, seed=seed), 20)
+    check_nothing_is_invented(run)
+    assert run.mic.stats.latency_changes <= 3
+    assert run.mic.stats.drift_ppm == pytest.approx(-20_000, abs=500)
 
 
 @pytest.mark.parametrize("ppm", [-20_000, 20_000])

@@ -13,7 +13,7 @@ WHOLE = [name for name in NAMES if name not in (*LOSSES, *STOPS, *JACK)]
 
 def test_each_trace_is_tried():
     assert len(LOSSES) == 8
-    assert len(STOPS) == 3
+    assert len(STOPS) == 4
     assert len(JACK) == 6
     assert len(WHOLE) == 13
 

@@ -1,0 +1,56 @@
+"""What is learned of a host from its clocks, where no fake host brings it about."""
+
+import pytest
+
+from rtaudio.capture.ring import Record
+from rtaudio.sources.clocks import ADC_QUANTILE, MS, Clock, Line, quantile
+from rtaudio.sources.host_model import HostModel
+from rtaudio.sources.timeline import Timeline
+
+SR, BLOCK = 48000, 1024
+STEP_NS = 1e9 / SR
+
+
+def test_a_loss_that_was_missed_is_no_noise_of_the_adc_time():
+    clock, line = Clock(ADC_QUANTILE), Line(0, 0, STEP_NS)
+    for window in range(20):
+        for block in range(10):
+            n = (10 * window + block) * BLOCK
+            clock.add(n, 20 * MS if window >= 10 else 0.0)
+        clock.end_window(line)
+        clock.follow(n, line)
+    assert clock.noise < MS
+
+
+def test_of_few_blocks_one_outlier_does_not_speak_for_all():
+    assert quantile([14.6, 19.4, 19.4, 19.4, 19.4, 24.7], ADC_QUANTILE) == 19.4
+    assert quantile([14.6, 19.4, 19.4, 24.7], ADC_QUANTILE) == 19.4
+    assert quantile([3.0, 1.0, 2.0], 0) == 1.0
+
+
+@pytest.mark.parametrize(("arrival_ppm", "taken"), [(0, False), (3500, True)])
+def test_another_rate_is_one_that_both_clocks_show(arrival_ppm, taken):
+    """An ADC time that drifts alone is no rate, even if the arrival jumps by 3 ms."""
+    model = HostModel(SR, "pulseaudio", None)
+    model.line = Line(0, 0, STEP_NS)
+    model.adc_usable = True
+    model.arrival.typical = 3 * MS
+    for n in range(0, 3 * SR // 2, SR // 2):
+        model.adc.points.append((n, n * STEP_NS * 1.0035))
+        model.arrival.points.append((n, n * STEP_NS * (1 + arrival_ppm * 1e-6)))
+    assert (model.other_rate() is not None) == taken
+
+
+def test_one_adc_time_that_is_late_does_not_make_all_samples_older():
+    """Quiet hardware; of one block alone the ADC time lies a ms behind its arrival."""
+    timeline, block_ns, errors = Timeline(SR), BLOCK * STEP_NS, []
+    for number in range(300):
+        captured = 1e12 + number * block_ns
+        age = block_ns + 5 * MS
+        wrong = -MS if number == 10 else age
+        came = round(captured + age)
+        first = number * BLOCK
+        timeline.take(Record(number, first, BLOCK, 0, came, round(wrong), 0, first))
+        while (placed := timeline.placed()) is not None:
+            errors.append(placed.captured_ns - (1e12 + placed.record.number * block_ns))
+    assert abs(errors[-1]) < MS

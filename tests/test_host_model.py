@@ -54,3 +54,18 @@ def test_one_adc_time_that_is_late_does_not_make_all_samples_older():
         while (placed := timeline.placed()) is not None:
             errors.append(placed.captured_ns - (1e12 + placed.record.number * block_ns))
     assert abs(errors[-1]) < MS
+
+
+def test_a_step_of_120_ms_is_looked_at_with_any_host():
+    model = HostModel(SR, "pulseaudio", None)
+    model.line = Line(0, 0, STEP_NS)
+    for window in range(30):
+        for block in range(10):
+            n = (10 * window + block) * BLOCK
+            came = model.line.at(n + BLOCK) + window % 2 * 100 * MS
+            seen = model.see(Record(n // BLOCK, n, BLOCK, 0, round(came), 0, 0, n), 0)
+            model.add(seen, 0)
+        model.end_window()
+        model.follow(n)
+    assert model.clock.noise > 30 * MS
+    assert model.limit == 120 * MS

@@ -64,7 +64,7 @@ def test_a_step_of_120_ms_is_looked_at_with_any_host():
             n = (10 * window + block) * BLOCK
             came = model.line.at(n + BLOCK) + window % 2 * 100 * MS
             seen = model.see(Record(n // BLOCK, n, BLOCK, 0, round(came), 0, 0, n), 0)
-            model.add(seen, 0)
+            model.learn(seen, 0)
         model.end_window()
         model.follow(n)
     assert model.clock.noise > 30 * MS

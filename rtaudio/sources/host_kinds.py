@@ -35,7 +35,6 @@ when a client changes the length of its cycles; hence the 40 ms.
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import NamedTuple
 
 from rtaudio.sources.clocks import MS
@@ -44,13 +43,15 @@ HOLD_NS = 135 * MS  # how long a step is watched at most: 150 ms with the block 
 LEAST_BLOCKS = 3  # or for so many blocks, if that is longer
 
 
-class Watch(NamedTuple):
-    """What makes a step count."""
+class Kind(NamedTuple):
+    """How a host behaves: a row of the table above."""
 
+    prompt: bool
+    """Whether its latency is constant."""
     by_adc: bool
-    """Whether it is looked for in the ADC time; else in the arrival."""
+    """Whether a step is looked for in the ADC time; else in the arrival."""
     least_ns: float
-    """How large it is at least,"""
+    """How large a step that counts is at least,"""
     noises: float
     """in times of the clock's noise, too."""
     watch_ns: float
@@ -61,20 +62,11 @@ class Watch(NamedTuple):
     """Whether the host counts its frames: then they show what is lost."""
 
 
-class Kind(Enum):
-    """How a host behaves: the table above."""
-
-    PROMPT = Watch(False, 1 * MS, 0, 16 * MS, 6)
-    GRAPH = Watch(False, 1 * MS, 0, 16 * MS, 6, counted=True)
-    WANDERING = Watch(True, 4 * MS, 5, HOLD_NS, LEAST_BLOCKS)
-    LOOSE = Watch(False, 40 * MS, 3, HOLD_NS, LEAST_BLOCKS)
-    UNSTEADY = Watch(False, 2 * MS, 5, HOLD_NS, LEAST_BLOCKS)
-
-    @property
-    def prompt(self) -> bool:
-        """Whether its latency is constant."""
-        return self in (Kind.PROMPT, Kind.GRAPH)
-
+PROMPT = Kind(True, False, 1 * MS, 0, 16 * MS, 6)
+GRAPH = Kind(True, False, 1 * MS, 0, 16 * MS, 6, counted=True)
+WANDERING = Kind(False, True, 4 * MS, 5, HOLD_NS, LEAST_BLOCKS)
+LOOSE = Kind(False, False, 40 * MS, 3, HOLD_NS, LEAST_BLOCKS)
+UNSTEADY = Kind(False, False, 2 * MS, 5, HOLD_NS, LEAST_BLOCKS)
 
 #: By the server that a stream goes through (`wire.Opened.server`).
-OF_SERVER = {"jack": Kind.GRAPH, "pulseaudio": Kind.WANDERING, "pipewire": Kind.LOOSE}
+OF_SERVER = {"jack": GRAPH, "pulseaudio": WANDERING, "pipewire": LOOSE}

@@ -14,7 +14,7 @@ from rtaudio.capture.ring import NO_AGE
 from rtaudio.sources.clocks import ADC_QUANTILE, MS, SETTLED, WRONG_NS, Clock, Line, quantile
 from rtaudio.sources.drift import Drift, Slope, slope
 from rtaudio.sources.graph import Graph
-from rtaudio.sources.host_kinds import OF_SERVER, Kind
+from rtaudio.sources.host_kinds import LOOSE, OF_SERVER, PROMPT, UNSTEADY, WANDERING, Kind
 
 if TYPE_CHECKING:
     from rtaudio.capture.ring import Record
@@ -60,9 +60,9 @@ class HostModel:
         self.adc_usable = False
         """Whether the ADC time is a clock at all."""
         self._known_kind = OF_SERVER.get(server)
-        self.kind = self._known_kind or Kind.PROMPT
-        self.graph = Graph() if self.kind.value.counted else None
-        self.limit = self.kind.value.least_ns
+        self.kind = self._known_kind or PROMPT
+        self.graph = Graph() if self.kind.counted else None
+        self.limit = self.kind.least_ns
         """From which lateness on a step counts, in ns."""
         self.drift: Drift | None = None
         """How far the device's rate is from the promised one; None while that is not known."""
@@ -99,7 +99,7 @@ class HostModel:
     @property
     def adc_trusted(self) -> bool:
         """Whether the ADC time is good enough to measure an outage with."""
-        return self.adc_usable and self.kind is not Kind.LOOSE
+        return self.adc_usable and self.kind is not LOOSE
 
     @property
     def captured_within_ns(self) -> float:
@@ -124,7 +124,7 @@ class HostModel:
         if not self.adc_usable:
             return self.arrives_at(n)
         assert self.line is not None
-        steady = self.kind is not Kind.LOOSE or not self.adc.known
+        steady = self.kind is not LOOSE or not self.adc.known
         level = self.adc.level if steady else self._captured_level
         return self.line.at(n) + level - self._ahead
 
@@ -137,7 +137,7 @@ class HostModel:
     @property
     def clock(self) -> Clock:
         """The one that decides."""
-        return self.adc if self.kind.value.by_adc else self.arrival
+        return self.adc if self.kind.by_adc else self.arrival
 
     def see(self, record: Record, lost: int) -> Seen:
         """A block as the clocks show it, before which ``lost`` samples on the axis were lost."""
@@ -155,31 +155,32 @@ class HostModel:
 
     def late(self, seen: Seen) -> float:
         """How late a block is, by the clock that decides."""
-        if self.kind.value.by_adc and seen.adc == seen.adc:
+        if self.kind.by_adc and seen.adc == seen.adc:
             return seen.adc - self.adc.level
         return seen.arrival - self.arrival.level
 
     def tolerance(self, seen: Seen, flagged: bool) -> float:
         """How late a block may be that nothing was lost before."""
-        if self.kind.value.by_adc and seen.adc == seen.adc:
+        if self.kind.by_adc and seen.adc == seen.adc:
             return self.limit
         limit = self.limit / 2 if flagged else self.limit + self.arrival.spread
-        if self.kind.value.by_adc:  # but not for this block
+        if self.kind.by_adc:  # but not for this block
             limit += 5 * self.arrival.noise
         return limit + self.rate_slack()
 
-    def add(self, seen: Seen, lost: int) -> None:
-        """Take a block that was placed, before which ``lost`` samples were lost in all."""
+    def meet(self, seen: Seen) -> None:
+        """Take a block that was placed: no level is above what it shows."""
         self.arrival.level = min(self.arrival.level, seen.arrival)
+        if seen.adc == seen.adc and not self.adc.known:
+            self.adc.level = max(self.adc.level, seen.adc)  # outliers lie in the past
+            self._look_ahead(seen.adc - seen.arrival)
+
+    def learn(self, seen: Seen, lost: int) -> None:
+        """Learn from a block that was met, before which ``lost`` samples were lost in all."""
         self.arrival.add(seen.end, seen.arrival)
         if seen.adc == seen.adc:
-            if not self.adc.known:  # outliers lie in the past
-                self.adc.level = max(self.adc.level, seen.adc)
             self.adc.add(seen.begin, seen.adc)
-        if seen.adc == seen.adc:
             self._aheads.append(seen.adc - seen.arrival)
-            if not self.adc.known:
-                self._look_ahead(self._aheads[-1])
         if self.graph:
             self.graph.add(seen.record, lost)
 
@@ -202,14 +203,14 @@ class HostModel:
         """How much of a step that ``clock`` shows is in both: the other may not contradict."""
         if clock is self.adc:
             waiting = max(AGREE_NS, 5 * self.arrival.noise, self.arrival.spread)
-            large = step > Kind.LOOSE.value.least_ns
+            large = step > LOOSE.least_ns
             fell = large and arrival > step / 2  # the latency, in the same moment
             return step if arrival > step - waiting or fell else 0.0
         if self.graph:  # which counts what is lost, and stands still only while the machine sleeps
             return step if step > ASLEEP_NS else 0.0
         if not self.adc_usable or math.isnan(adc) or step > BEYOND_NS:
             return step
-        if self.kind is Kind.LOOSE:
+        if self.kind is LOOSE:
             return step if adc > step / 2 else 0.0
         if adc > step - max(AGREE_NS, 5 * self.adc.noise):
             return step
@@ -274,7 +275,7 @@ class HostModel:
             self._aheads.clear()
         else:
             self.adc.forget_window()
-        by_adc = self.kind.value.by_adc
+        by_adc = self.kind.by_adc
         right = known and abs(self.adc.move) < WRONG_NS
         if right and self._wrong:  # what it said meanwhile is no rate
             self.adc.start_again(self.adc.points[-1][0], self.line)
@@ -282,26 +283,26 @@ class HostModel:
         self.adc_usable = right or (known and by_adc and self._wrong <= STOPPED_WINDOWS)
         self._disturbed = max(0, self._disturbed - 1)
         self.kind = self._learned_kind()
-        watch, noise = self.kind.value, self.clock.noise
-        if self.adc_usable and self.kind in (Kind.LOOSE, Kind.UNSTEADY):
+        kind, noise = self.kind, self.clock.noise
+        if self.adc_usable and self.kind in (LOOSE, UNSTEADY):
             noise = max(noise, self.adc.noise)
-        self.limit = max(watch.least_ns, watch.noises * noise)
-        if watch.by_adc:
+        self.limit = max(kind.least_ns, kind.noises * noise)
+        if kind.by_adc:
             self.limit = max(self.limit, RAMPS * self._ramp())
         self.limit = min(self.limit, LOOSEST_NS)
-        if watch.by_adc != by_adc:
+        if kind.by_adc != by_adc:
             self._slope.step()
 
     def _learned_kind(self) -> Kind:
         arrival, adc = self.arrival, self.adc
-        if self._known_kind and (self.adc_usable or not self._known_kind.value.by_adc):
+        if self._known_kind and (self.adc_usable or not self._known_kind.by_adc):
             return self._known_kind
         lockstep = max(adc.noise, adc.spread / 2) < QUIET_NS and arrival.spread < LOCKSTEP_NS
         if arrival.noise < QUIET_NS and (lockstep or not self.adc_usable):
-            return Kind.PROMPT
+            return PROMPT
         if self.adc_usable and adc.noise <= max(QUIET_NS, arrival.noise):
-            return Kind.WANDERING
-        return Kind.UNSTEADY
+            return WANDERING
+        return UNSTEADY
 
     def _ramp(self) -> float:
         """How far the ADC time drifts in a window, of the last ones, against the promised rate."""
@@ -355,7 +356,7 @@ class HostModel:
 
     def _adc_tells_rate(self) -> bool:
         """Whether the device's rate shows better in the ADC time: a jump would look like one."""
-        if self.graph or self.kind is Kind.LOOSE or not (self.adc_usable and self.adc.known):
+        if self.graph or self.kind is LOOSE or not (self.adc_usable and self.adc.known):
             return False
         adc, arrival = (max(c.noise, abs(c.move)) for c in (self.adc, self.arrival))
         return adc < 2 * arrival + QUIET_NS / 4

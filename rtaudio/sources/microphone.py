@@ -490,7 +490,8 @@ class Microphone:
 
     def _blocks(self, stream: _Stream) -> Iterator[Block]:
         """Yield the blocks whose place is known."""
-        self._count_changes(stream.timeline.latency_changes)
+        if stream.timeline.latency_changes:
+            self._count_changes(stream.timeline.latency_changes)
         while (placed := stream.timeline.placed()) is not None:
             record, losses = placed.record, []
             if stream.after is not None:
@@ -506,13 +507,16 @@ class Microphone:
             asleep_ns = self._host.asleep_ns()
             captured = (placed.captured_ns - asleep_ns) / 1e9
             called = (record.clock_ns - asleep_ns) / 1e9
-            remarks = self._remarks(placed.remarks, placed.end - record.length)
+            remarks = placed.remarks and self._remarks(
+                placed.remarks, placed.end - record.length
+            )
             block = Block(samples, self._axis, lost, captured, gaps, called, remarks)
             stream.end = placed.end
             self._axis += record.length
             self._processed += record.length
             self._watch(samples, stream)
             yield block
+            stream.timeline.learn()
 
     def _end_outage(self, outage: _Outage, stream: _Stream, first: Placed) -> tuple[str, int, int]:
         """What of the outage was not told yet, now that its end is known."""

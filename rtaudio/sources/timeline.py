@@ -33,7 +33,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from rtaudio.sources.clocks import MS, Clock, quantile
-from rtaudio.sources.host_kinds import HOLD_NS, LEAST_BLOCKS, Kind
+from rtaudio.sources.host_kinds import HOLD_NS, LEAST_BLOCKS, LOOSE, PROMPT
 from rtaudio.sources.host_model import (
     BEYOND_NS,
     CHANGE_NS,
@@ -118,6 +118,7 @@ class Timeline:
         self._before: deque[float] = deque([0.0], maxlen=4)  # how late the last blocks placed were
         self._overflows = 0
         self._newest = 0  # where the newest placed block ends
+        self._unlearned: Seen | None = None  # the newest placed block, if it was not learned from
         self._watches = False  # not before the clocks' levels are known, and not while unsettled
         self._window_ends = math.inf
         self._risen: list[float] = []  # while unsettled: how far above the level each window was
@@ -140,6 +141,7 @@ class Timeline:
 
     def take(self, record: Record) -> None:
         """Take the next record."""
+        self.learn()
         if self.model.line is None:
             self._window_ends = record.clock_ns + WINDOW_NS
         seen = self.model.see(record, self.host)
@@ -150,7 +152,21 @@ class Timeline:
             self._hold(seen)
             self._watch()
         else:
-            self._place(record)
+            self._place(seen)
+
+    def learn(self) -> None:
+        """Learn from the newest block, and from the half second that has passed, if one has.
+
+        Who hands blocks on does it afterwards: nobody waits for it then. `take` does it at the
+        latest, so that nothing depends on when.
+        """
+        if self._unlearned is None:
+            return
+        seen, self._unlearned = self._unlearned, None
+        self.model.learn(seen, self._gone)
+        now = seen.record.clock_ns
+        if now >= self._window_ends and self.model.arrival.seen >= WINDOW_BLOCKS:
+            self._end_window(now)
 
     def placed(self) -> Placed | None:
         """The next block whose place is known, if there is one."""
@@ -163,6 +179,7 @@ class Timeline:
 
     def end(self) -> None:
         """Give back what is held: no more will come."""
+        self.learn()
         if self._state is State.WATCHING:
             clock, lates = self._lates()
             if len(lates) >= LEAST_BLOCKS and self._is_step(clock, lates):
@@ -196,7 +213,7 @@ class Timeline:
         held, self._held = self._held, []
         self._state = State.UNSETTLED if self._risen else State.FOLLOWING
         for seen in held:
-            self._place(seen.record)
+            self._place_held(seen)
 
     def _take_again(self, begin: int) -> None:
         """Look anew at the held blocks from ``begin`` on: what came before them is known."""
@@ -207,16 +224,19 @@ class Timeline:
         for seen in held:
             self.take(seen.record)
 
-    def _place(self, record: Record, lost: int = 0, uncertainty: int = 0) -> None:
-        model = self.model
-        seen = model.see(record, self.host)
+    def _place(self, seen: Seen, lost: int = 0, uncertainty: int = 0) -> None:
+        model, record = self.model, seen.record
         self._before.append(model.late(seen))
-        model.add(seen, self._gone)
-        self._newest = seen.end
+        model.meet(seen)
+        self._unlearned, self._newest = seen, seen.end
         captured = model.captured_at(seen.begin)
-        self._placed.append(Placed(record, lost, uncertainty, seen.end, captured, self.remarks()))
-        if record.clock_ns >= self._window_ends and model.arrival.seen >= WINDOW_BLOCKS:
-            self._end_window(record.clock_ns)
+        remarks = self.remarks() if self._remarks else ()
+        self._placed.append(Placed(record, lost, uncertainty, seen.end, captured, remarks))
+
+    def _place_held(self, seen: Seen, lost: int = 0, uncertainty: int = 0) -> None:
+        """Place a block that was held: the levels may have changed since."""
+        self._place(self.model.see(seen.record, self.host), lost, uncertainty)
+        self.learn()
 
     def _settle(self) -> None:
         """Learn the clocks' levels from the first blocks."""
@@ -262,18 +282,18 @@ class Timeline:
             return held[-1].clock_ns - held[0].clock_ns < HOLD_NS
         if lost:
             whole = held[at].length == graph.cycle
-            for record in held[:at]:
-                self._place(record)
+            for seen in self._held[:at]:
+                self._place_held(seen)
             self.host += lost
             self.model.part()
-            self._place(held[at], lost, 0 if whole else held[at].length)
+            self._place_held(self._held[at], lost, 0 if whole else held[at].length)
             self._take_again(at + 1)
         return bool(lost)
 
     def _lates(self) -> tuple[Clock, list[float]]:
         """The clock that decides about the held blocks, and how late they are by it."""
         model = self.model
-        if model.kind.value.by_adc:
+        if model.kind.by_adc:
             lates = [seen.adc - model.adc.level for seen in self._held if seen.adc == seen.adc]
             if 2 * len(lates) >= len(self._held):
                 return model.adc, lates
@@ -289,7 +309,7 @@ class Timeline:
 
     def _stayed(self, lates: list[float]) -> bool:
         """Whether the held blocks have been late for long enough."""
-        held, watch = self._held, self.model.kind.value
+        held, watch = self._held, self.model.kind
         waited = held[-1].record.clock_ns - held[0].record.clock_ns
         next_one = held[-1].record.length * self.model.step_ns  # would come too late
         if waited + next_one >= HOLD_NS and len(held) >= LEAST_BLOCKS:
@@ -297,9 +317,9 @@ class Timeline:
         if not self.model.kind.prompt or waited < watch.watch_ns or len(held) < watch.blocks:
             return False
         # At once, and then by the same: chance does not do that.
-        since = held[-1].record.clock_ns - Kind.PROMPT.value.watch_ns
+        since = held[-1].record.clock_ns - PROMPT.watch_ns
         count = sum(seen.record.clock_ns >= since for seen in held)
-        recent = lates[-max(count, Kind.PROMPT.value.blocks) :]
+        recent = lates[-max(count, PROMPT.blocks) :]
         flat = max(recent) - min(recent) < min(recent) / 4
         return flat and lates[0] - self._before[-1] > 0.7 * min(lates)
 
@@ -317,7 +337,7 @@ class Timeline:
         if not on_time:
             return False
         for seen in self._held[: on_time[-1] + 1]:
-            self._place(seen.record)
+            self._place_held(seen)
         self._take_again(on_time[-1] + 1)
         return True
 
@@ -368,7 +388,7 @@ class Timeline:
         if lost:
             on_time = [i for i, late in enumerate(lates) if late <= step + LEAST_NS]
             settled = held[min(on_time[0], len(held) - 1)]
-            apart = abs(arrival - adc_step) if model.kind is Kind.LOOSE else 0.0  # NaN: no ADC time
+            apart = abs(arrival - adc_step) if model.kind is LOOSE else 0.0  # NaN: no ADC time
             length_unsure = round(apart / model.step_ns) if apart < step else 0
             self._lose(lost, settled.record.first - held[0].record.first, length_unsure)
         else:
@@ -391,7 +411,7 @@ class Timeline:
         self._losses.append((first.begin, lost))
         self.host += lost
         self.model.part()
-        self._place(first.record, lost, max(unsure, length_unsure) + margin)
+        self._place_held(first, lost, max(unsure, length_unsure) + margin)
         self._take_again(1)
 
     def _remark(self, cause: str, first: int, length: int, within: int) -> None:
@@ -430,7 +450,7 @@ class Timeline:
             clock = model.arrival
         least = self._moves(clock)
         # An ADC time, of which most blocks count, shows a loss a window before the earliest block.
-        leads = model.kind is Kind.PROMPT and model.adc_usable and model.adc.move > least
+        leads = model.kind is PROMPT and model.adc_usable and model.adc.move > least
         moved = beyond or abs(clock.move) > least or (leads and not self._risen)
         if moved and not self._risen:
             self._risen_since = clock.points[-2][0] if len(clock.points) > 1 else 0

@@ -507,9 +507,7 @@ class Microphone:
             asleep_ns = self._host.asleep_ns()
             captured = (placed.captured_ns - asleep_ns) / 1e9
             called = (record.clock_ns - asleep_ns) / 1e9
-            remarks = placed.remarks and self._remarks(
-                placed.remarks, placed.end - record.length
-            )
+            remarks = self._remarks(placed.remarks, placed.end - record.length)
             block = Block(samples, self._axis, lost, captured, gaps, called, remarks)
             stream.end = placed.end
             self._axis += record.length
@@ -539,6 +537,8 @@ class Microphone:
 
     def _remarks(self, remarks: tuple[Remark, ...], position: int) -> tuple[Gap, ...]:
         """Put remarks onto the axis, whose next sample is the stream's ``position``."""
+        if not remarks:
+            return ()
         for cause, _, length, _ in remarks:
             self._remarked[cause] += length
         ahead = self._axis - position

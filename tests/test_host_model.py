@@ -69,3 +69,20 @@ def test_a_step_of_120_ms_is_looked_at_with_any_host():
         model.follow(n)
     assert model.clock.noise > 30 * MS
     assert model.limit == 120 * MS
+
+
+@pytest.mark.parametrize("server", ["pulseaudio", "pipewire", ""])
+@pytest.mark.parametrize("by_ms", [0.5, 6, 30])
+def test_an_adc_time_later_than_possible_is_corrected_within_what_is_stated(server, by_ms):
+    """Blocks that come before their last sample was captured: the ADC time is wrong by as much."""
+    block, step = 4096, STEP_NS
+    timeline = Timeline(SR, None, server)
+    for number in range(150):
+        adc = 1e12 + number * block * step
+        came = adc + block * step - by_ms * MS
+        first = number * block
+        timeline.take(Record(number, first, block, 0, round(came), round(came - adc), 0, first))
+        while (placed := timeline.placed()) is not None:
+            captured_ns = placed.captured_ns - (1e12 + placed.record.first * step)
+    assert captured_ns <= -by_ms * MS + 1  # never captured after it came
+    assert abs(captured_ns + by_ms * MS) <= timeline.model.captured_within_ns

@@ -69,7 +69,9 @@ class HostModel:
         self.line: Line | None = None
         self._nominal = self._base_ns = 1e9 / sr  # the promised step, and the one it is near
         self._step_ns = self._nominal  # before it is measured
-        self._ahead = 0.0  # by how much the ADC time is too late: no block comes before its end
+        # By how much the ADC time is too late, for no block comes before its end: a guess, and at
+        # least so much.
+        self._ahead = self._least_ahead = 0.0
         self._aheads: list[float] = []  # of the blocks of this window
         self._captured_level = 0.0
         self._disturbed = 0  # for so many windows more the ADC time may be wrong, after a long stop
@@ -107,7 +109,8 @@ class HostModel:
         if not self.adc_usable:
             return max(LEAST_NS, self.arrival.spread + 5 * self.arrival.noise)
         known = self.arrival.windows >= SETTLED or (self.kind.prompt and not self._ahead)
-        return max(LEAST_NS, 5 * self.adc.noise, 0.0 if known else 2 * MOST_AHEAD_NS)
+        guessed = self._ahead - self._least_ahead if known else 2 * MOST_AHEAD_NS
+        return max(LEAST_NS, 5 * self.adc.noise, guessed)
 
     def arrives_at(self, n: int) -> float:
         """When the block that ends before sample ``n`` comes at the earliest, in ns."""
@@ -188,7 +191,8 @@ class HostModel:
         """Take the ADC time for later than it can be, if it is: by a block, mostly."""
         if self.adc_usable and by > LEAST_NS / 10:
             block_ns = self._largest * self.step_ns
-            self._ahead = max(self._ahead, min(block_ns, MOST_AHEAD_NS), min(by, 2 * block_ns))
+            self._least_ahead = max(self._least_ahead, min(by, 2 * block_ns))
+            self._ahead = max(self._ahead, min(block_ns, MOST_AHEAD_NS), self._least_ahead)
 
     def settle(self, held: list[Seen]) -> None:
         """Take the first blocks' clocks as they are."""
@@ -270,7 +274,7 @@ class HostModel:
             self.adc.end_window(self.line)
             self._captured_level = self.adc.median_level(self.line)
             if len(self.adc.points) == 1:  # what single blocks showed may have been chance
-                self._ahead = 0.0
+                self._ahead = self._least_ahead = 0.0
             self._look_ahead(quantile(self._aheads, ADC_QUANTILE))
             self._aheads.clear()
         else:

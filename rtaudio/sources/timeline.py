@@ -273,8 +273,9 @@ class Timeline:
     def _is_missing(self, graph: Graph) -> bool:
         """Whether frames of the graph are missing among the held blocks, or may be."""
         held = [seen.record for seen in self._held]
-        short = (i for i, record in enumerate(held) if graph.missing(record, self._gone))
-        at = next(short, len(held))
+        at = len(held)
+        while at and graph.missing(held[at - 1], self._gone):
+            at -= 1  # if a later one has all of them, an earlier one only reads a later count
         if at == len(held):
             return False
         lost = graph.confirmed(held[at:], self._gone)
@@ -282,11 +283,12 @@ class Timeline:
             return held[-1].clock_ns - held[0].clock_ns < HOLD_NS
         if lost:
             whole = held[at].length == graph.cycle
+            exact = whole and graph.missing(held[at], self._gone) == lost
             for seen in self._held[:at]:
                 self._place_held(seen)
             self.host += lost
             self.model.part()
-            self._place_held(self._held[at], lost, 0 if whole else held[at].length)
+            self._place_held(self._held[at], lost, 0 if exact else held[at].length)
             self._take_again(at + 1)
         return bool(lost)
 

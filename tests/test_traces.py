@@ -117,6 +117,11 @@ def test_a_graph_that_stood_still_is_later(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_when_it_is_learned_from_a_block_changes_nothing(name):
+    assert replay(name, learn=True).placed == replay(name).placed
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_no_block_is_held_back_for_long(name):
     run = replay(name)
     if name not in STOPS:

@@ -52,8 +52,11 @@ class Replay:
 SERVERS = {"pulse": "pulseaudio", "pipewire": "pipewire", "jack": "jack"}
 
 
-def replay(name, server=None):
-    """Hand a trace to a timeline, as the microphone does; ``server``: what it is taken for."""
+def replay(name, server=None, learn=False):
+    """Hand a trace to a timeline, as the microphone does.
+
+    ``server``: what it is taken for; ``learn``: from each block before the next one comes.
+    """
     graph = name.startswith("jack")
     server = SERVERS[name.split("-")[0]] if server is None else server
     with np.load(FOLDER / f"{name}.npz") as trace:
@@ -74,6 +77,8 @@ def replay(name, server=None):
             placed.append(block)
             stated.append(timeline.model.captured_within_ns / 1e6)
             longest = max(longest, clock - block.record.clock_ns)
+            if learn:
+                timeline.learn()
     timeline.end()
     while (block := timeline.placed()) is not None:
         placed.append(block)

@@ -25,7 +25,7 @@ watched, and their kind is learned within the run.
                  alone, or beside as noisy a time   time, if any, agrees     noise; 150 ms
 
 The 4 ms and 5 times the noise keep chance out: on PulseAudio, medians of the ADC time over half a
-second stay within 0.11 ms, but beside a dozen busy processes it was wrong by 3 ms for 0.15 s.
+second stay within 0.11 ms, but with a dozen busy processes it was wrong by 3 ms for 0.15 s.
 If the machine is busy as the stream starts, its rate is wrong by up to 0.6 % for some ten seconds;
 it is corrected each 1.5 s or so, by a step of up to 5 times its drift in half a second: its ramp.
 What PulseAudio discards it had in its buffers; so its arrival may show less of a loss, by as much
@@ -46,10 +46,6 @@ LEAST_BLOCKS = 3  # or for so many blocks, if that is longer
 class Kind(NamedTuple):
     """How a host behaves: a row of the table above."""
 
-    prompt: bool
-    """Whether its latency is constant."""
-    by_adc: bool
-    """Whether a step is looked for in the ADC time; else in the arrival."""
     least_ns: float
     """How large a step that counts is at least,"""
     noises: float
@@ -58,15 +54,19 @@ class Kind(NamedTuple):
     """How long it has stayed,"""
     blocks: int
     """for so many blocks."""
+    prompt: bool = False
+    """Whether its latency is constant."""
+    by_adc: bool = False
+    """Whether a step is looked for in the ADC time; else in the arrival."""
     counted: bool = False
     """Whether the host counts its frames: then they show what is lost."""
 
 
-PROMPT = Kind(True, False, 1 * MS, 0, 16 * MS, 6)
-GRAPH = Kind(True, False, 1 * MS, 0, 16 * MS, 6, counted=True)
-WANDERING = Kind(False, True, 4 * MS, 5, HOLD_NS, LEAST_BLOCKS)
-LOOSE = Kind(False, False, 40 * MS, 3, HOLD_NS, LEAST_BLOCKS)
-UNSTEADY = Kind(False, False, 2 * MS, 5, HOLD_NS, LEAST_BLOCKS)
+PROMPT = Kind(1 * MS, 0, 16 * MS, 6, prompt=True)
+GRAPH = PROMPT._replace(counted=True)
+WANDERING = Kind(4 * MS, 5, HOLD_NS, LEAST_BLOCKS, by_adc=True)
+LOOSE = Kind(40 * MS, 3, HOLD_NS, LEAST_BLOCKS)
+UNSTEADY = Kind(2 * MS, 5, HOLD_NS, LEAST_BLOCKS)
 
 #: By the server that a stream goes through (`wire.Opened.server`).
 OF_SERVER = {"jack": GRAPH, "pulseaudio": WANDERING, "pipewire": LOOSE}

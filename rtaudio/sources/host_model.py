@@ -171,15 +171,15 @@ class HostModel:
             limit += 5 * self.arrival.noise
         return limit + self.rate_slack()
 
-    def meet(self, seen: Seen) -> None:
-        """Take a block that was placed: no level is above what it shows."""
+    def update_levels(self, seen: Seen) -> None:
+        """Take a block that is placed: none comes before the arrival's level."""
         self.arrival.level = min(self.arrival.level, seen.arrival)
         if seen.adc == seen.adc and not self.adc.known:
             self.adc.level = max(self.adc.level, seen.adc)  # outliers lie in the past
             self._look_ahead(seen.adc - seen.arrival)
 
     def learn(self, seen: Seen, lost: int) -> None:
-        """Learn from a block that was met, before which ``lost`` samples were lost in all."""
+        """Learn from a block that was placed, before which ``lost`` samples were lost in all."""
         self.arrival.add(seen.end, seen.arrival)
         if seen.adc == seen.adc:
             self.adc.add(seen.begin, seen.adc)
@@ -288,7 +288,7 @@ class HostModel:
         self._disturbed = max(0, self._disturbed - 1)
         self.kind = self._learned_kind()
         kind, noise = self.kind, self.clock.noise
-        if self.adc_usable and self.kind in (LOOSE, UNSTEADY):
+        if self.adc_usable and kind in (LOOSE, UNSTEADY):
             noise = max(noise, self.adc.noise)
         self.limit = max(kind.least_ns, kind.noises * noise)
         if kind.by_adc:

@@ -490,8 +490,7 @@ class Microphone:
 
     def _blocks(self, stream: _Stream) -> Iterator[Block]:
         """Yield the blocks whose place is known."""
-        if stream.timeline.latency_changes:
-            self._count_changes(stream.timeline.latency_changes)
+        self._count_changes(stream.timeline.latency_changes)
         while (placed := stream.timeline.placed()) is not None:
             record, losses = placed.record, []
             if stream.after is not None:

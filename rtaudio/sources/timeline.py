@@ -227,11 +227,10 @@ class Timeline:
     def _place(self, seen: Seen, lost: int = 0, uncertainty: int = 0) -> None:
         model, record = self.model, seen.record
         self._before.append(model.late(seen))
-        model.meet(seen)
+        model.update_levels(seen)
         self._unlearned, self._newest = seen, seen.end
         captured = model.captured_at(seen.begin)
-        remarks = self.remarks() if self._remarks else ()
-        self._placed.append(Placed(record, lost, uncertainty, seen.end, captured, remarks))
+        self._placed.append(Placed(record, lost, uncertainty, seen.end, captured, self.remarks()))
 
     def _place_held(self, seen: Seen, lost: int = 0, uncertainty: int = 0) -> None:
         """Place a block that was held: the levels may have changed since."""
@@ -275,7 +274,7 @@ class Timeline:
         held = [seen.record for seen in self._held]
         at = len(held)
         while at and graph.missing(held[at - 1], self._gone):
-            at -= 1  # if a later one has all of them, an earlier one only reads a later count
+            at -= 1  # before one that misses none, none is missing: a late callback reads too much
         if at == len(held):
             return False
         lost = graph.confirmed(held[at:], self._gone)
@@ -311,12 +310,12 @@ class Timeline:
 
     def _stayed(self, lates: list[float]) -> bool:
         """Whether the held blocks have been late for long enough."""
-        held, watch = self._held, self.model.kind
+        held, kind = self._held, self.model.kind
         waited = held[-1].record.clock_ns - held[0].record.clock_ns
         next_one = held[-1].record.length * self.model.step_ns  # would come too late
         if waited + next_one >= HOLD_NS and len(held) >= LEAST_BLOCKS:
             return True
-        if not self.model.kind.prompt or waited < watch.watch_ns or len(held) < watch.blocks:
+        if not kind.prompt or waited < kind.watch_ns or len(held) < kind.blocks:
             return False
         # At once, and then by the same: chance does not do that.
         since = held[-1].record.clock_ns - PROMPT.watch_ns

@@ -509,13 +509,18 @@ class Timeline:
             near = max(near, RATE_RANGE * WINDOW_NS)
         if abs(risen[-1] - risen[-2]) < near and not stale:
             self._resolve(clock, risen[-1])
-        elif (step := model.other_rate()) is not None:
+        elif (step := model.other_rate()) is not None and self._explains(step):
             model.take_rate(self._newest, step)
         elif len(risen) > UNSETTLED_WINDOWS:
             model.start_again(self._newest)
         else:
             return
         risen.clear()
+
+    def _explains(self, step: float) -> bool:
+        """Whether the rate with that step made most of the rise: a loss comes at once."""
+        since = self._newest - self._risen_since
+        return abs(step - self.model.step_ns) * since > abs(self._risen[-1]) / 2
 
     def _resolve(self, clock: Clock, rise: float) -> None:
         """A clock stays at another level: a loss, a loss refuted, or neither."""

@@ -33,21 +33,31 @@ class Slope:
     def __init__(self) -> None:
         self._freedom = -1  # points less what is fitted to them
         self._xx = self._xy = self._yy = 0.0  # about the means, of the parts before
-        self.last_x = 0.0
+        self._over_before = 0.0  # s that they last
+        self._n = 0
         self.step()
 
     def step(self) -> None:
         """What comes from now on may lie higher or lower, by any amount."""
-        if self.last_x:
+        if self._n:
             self._xx, self._xy, self._yy = self._about_means()
+            self._over_before = self.over
         self._n = 0
+        self._first = self._last = 0.0
         self._part = [0.0] * 5  # sums of x, y, xx, xy, yy
+
+    @property
+    def over(self) -> float:
+        """How many seconds the points of the parts last, in all."""
+        return self._over_before + self._last - self._first
 
     def add(self, x: float, y: float) -> None:
         """Take a point."""
         self._freedom += self._n > 0
+        if not self._n:
+            self._first = x
         self._n += 1
-        self.last_x = x
+        self._last = x
         for i, value in enumerate((x, y, x * x, x * y, y * y)):
             self._part[i] += value
 
@@ -58,14 +68,14 @@ class Slope:
 
     def drift(self) -> Drift | None:
         """What the slope says, where it is known well enough."""
-        if self.last_x < RATE_AFTER_S or self._freedom < 1:
+        if self.over < RATE_AFTER_S or self._freedom < 1:
             return None
         xx, xy, yy = self._about_means()
         slope = xy / xx
         error = math.sqrt(max(0.0, yy - slope * xy) / self._freedom / xx)
         if 2e-3 * error > RATE_WITHIN_PPM:
             return None
-        return Drift(-1e-3 * slope / (1 + 1e-9 * slope), 2e-3 * error, self.last_x)
+        return Drift(-1e-3 * slope / (1 + 1e-9 * slope), 2e-3 * error, self.over)
 
 
 def slope(points: Sequence[tuple[float, float]]) -> float:

@@ -342,7 +342,8 @@ class HostModel:
         self.drift = self._slope.drift()
         if len(clock.points) >= LEAST_POINTS:
             over = slope([(p, t - p * self._base_ns) for p, t in clock.points])
-            most = RATE_RANGE * self._base_ns
+            known = self.kind.prompt or self.drift  # soon; others' clocks wander at first
+            most = RATE_RANGE * self._base_ns if known else 0.0
             line.turn(n, self._base_ns + min(most, max(-most, over)))
         for each in (self.arrival, self.adc):
             if each.known and self._disturbed and each is self.adc:

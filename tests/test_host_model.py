@@ -4,6 +4,7 @@ import pytest
 
 from rtaudio.capture.ring import Record
 from rtaudio.sources.clocks import ADC_QUANTILE, MS, Clock, Line, quantile
+from rtaudio.sources.drift import Slope
 from rtaudio.sources.host_model import HostModel
 from rtaudio.sources.timeline import Timeline
 
@@ -86,3 +87,30 @@ def test_an_adc_time_later_than_possible_is_corrected_within_what_is_stated(serv
             captured_ns = placed.captured_ns - (1e12 + placed.record.first * step)
     assert captured_ns <= -by_ms * MS + 1  # never captured after it came
     assert abs(captured_ns + by_ms * MS) <= timeline.model.captured_within_ns
+
+
+def test_a_step_that_counts_is_as_large_as_the_table_says():
+    """The ADC time is later by 3 ms from 3 s on, and of some blocks by 6: 4 ms count."""
+    timeline, lost = Timeline(SR, None, "pulseaudio"), 0
+    for number in range(300):
+        first, late = number * BLOCK, 0.0
+        if number >= 141:
+            late = 6 * MS if number % 10 == 1 else 3 * MS
+        adc = 1e12 + first * STEP_NS + late
+        came = round(adc + BLOCK * STEP_NS + 5 * MS)
+        timeline.take(Record(number, first, BLOCK, 0, came, round(came - adc), 0, first))
+        while (placed := timeline.placed()) is not None:
+            lost += placed.lost
+    assert lost == 0
+
+
+def test_a_drift_is_told_of_what_was_watched():
+    """Five points of two seconds, a stop of 13 s, and again: five seconds are not there yet."""
+    slope = Slope()
+    for begin in (0, 15, 30):
+        assert slope.drift() is None
+        for x in range(5):
+            slope.add(begin + x / 2, -1e5 * x / 2)
+        slope.step()
+    assert slope.drift().over_s == 6
+    assert slope.drift().ppm == pytest.approx(100, rel=1e-3)

@@ -166,6 +166,7 @@ class HostModel:
         """How late a block may be that nothing was lost before."""
         if self.kind.by_adc and seen.adc == seen.adc:
             return self.limit
+        flagged = flagged and self.kind.prompt
         limit = self.limit / 2 if flagged else self.limit + self.arrival.spread
         if self.kind.by_adc:  # but not for this block
             limit += 5 * self.arrival.noise

@@ -352,7 +352,7 @@ class Timeline:
         near = max(LEAST_NS / 2, self.model.limit / 8, step / 8)
         near += clock.spread if clock is self.model.arrival else 0.0
         flat = sum(abs(late - step) <= near for late in lates) > LEAST_ALIKE * len(lates)
-        return flat and step > self.model.limit / 2 and not self._catches_up()
+        return flat and step > self.model.limit and not self._catches_up()
 
     def _catches_up(self) -> bool:
         """Whether the held blocks waited somewhere, and come in a row now."""

@@ -14,7 +14,7 @@ WHOLE = [name for name in NAMES if name not in (*LOSSES, *STOPS, *JACK, CLUSTER)
 
 def test_each_trace_is_tried():
     assert len(LOSSES) == 8
-    assert len(STOPS) == 7
+    assert len(STOPS) == 9
     assert len(JACK) == 6
     assert len(WHOLE) == 13
 
@@ -74,6 +74,18 @@ def test_what_a_long_stop_lost_is_told_within_25_ms(name):
     run = replay(name)
     told = run.timeline.host + sum(r.length for r in run.remarks if r.cause == "unplaced")
     assert told == pytest.approx(sum(lost for _, lost in run.missing), abs=25 * SR // 1000)
+
+
+def test_captured_is_within_what_is_stated_after_stops():
+    """Blocks of 85 ms: the ADC time is wrong by 110 ms for ten seconds, the arrival is not."""
+    run = replay("pulse-4096-low-stops")
+    captured = np.array([placed.captured_ns for placed in run.placed]) / 1e6
+    errors = captured - run.counts / (SR / 1e3)
+    seconds = (captured - captured[0]) / 1e3
+    usual = np.median(errors[(run.counts != 0) & (seconds < 2.5)])
+    after = seconds > seconds[-1] - 10
+    assert (np.abs(errors - usual)[after] <= np.array(run.stated_ms)[after] + 1).all()
+    assert run.timeline.latency_changes == []
 
 
 def test_a_stop_hides_no_later_loss():

@@ -73,6 +73,11 @@ class Clock:
         return bool(self.points)
 
     @property
+    def swing(self) -> float:
+        """How far apart windows may lie of which a level is made, in ns."""
+        return RECENT * self.typical
+
+    @property
     def windows(self) -> int:
         """How many windows were seen, up to `USUAL`."""
         return len(self._moves)
@@ -123,11 +128,9 @@ class Clock:
         self._learn(self.move)
         self.level = self._expected = self._recent(n, line)
 
-    def start_again(self, n: int, line: Line) -> None:
-        """Take the newest point for the level: what came before does not count any more."""
-        newest = self.points[-1]
-        self.points.clear()
-        self.points.append(newest)
+    def start_again(self, n: int, line: Line, keep: int = 1) -> None:
+        """Take the newest ``keep`` points for the level: what came before counts no more."""
+        self.points = deque(list(self.points)[-keep:], POINTS)
         self.level = self._expected = self._recent(n, line)
 
     def restore(self) -> None:

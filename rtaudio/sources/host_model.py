@@ -73,7 +73,7 @@ class HostModel:
         # least so much.
         self._ahead = self._least_ahead = 0.0
         self._aheads: list[float] = []  # of the blocks of this window
-        self._captured_level = 0.0
+        self._captured_level = 0.0  # where a loose or disturbed ADC time says a sample was captured
         self._disturbed = 0  # for so many windows more the ADC time may be wrong, after a long stop
         self._wrong = 0  # for so many windows the ADC time was wrong
         self._largest = 0  # samples of a block
@@ -110,7 +110,8 @@ class HostModel:
             return max(LEAST_NS, self.arrival.spread + 5 * self.arrival.noise)
         known = self.arrival.windows >= SETTLED or (self.kind.prompt and not self._ahead)
         guessed = self._ahead - self._least_ahead if known else 2 * MOST_AHEAD_NS
-        return max(LEAST_NS, 5 * self.adc.noise, guessed)
+        stood = self.arrival.spread if self._disturbed else 0.0  # what was lost then is as exact
+        return max(LEAST_NS, 5 * self.adc.noise, guessed, stood)
 
     def arrives_at(self, n: int) -> float:
         """When the block that ends before sample ``n`` comes at the earliest, in ns."""
@@ -127,8 +128,8 @@ class HostModel:
         if not self.adc_usable:
             return self.arrives_at(n)
         assert self.line is not None
-        steady = self.kind is not LOOSE or not self.adc.known
-        level = self.adc.level if steady else self._captured_level
+        unsteady = self.adc.known and (self.kind is LOOSE or self._disturbed)
+        level = self._captured_level if unsteady else self.adc.level
         return self.line.at(n) + level - self._ahead
 
     def margin(self) -> int:
@@ -234,6 +235,8 @@ class HostModel:
         assert self.line is not None
         self.line.ns += ns
         if ns > BEYOND_NS:
+            if self.kind is not LOOSE and not self._disturbed:
+                self._captured_level = self.adc.level
             self._disturbed = DISTURBED_WINDOWS
         if not before:
             self.arrival.shift_points(ns)
@@ -273,10 +276,12 @@ class HostModel:
         self.arrival.end_window(self.line)
         if known:
             self.adc.end_window(self.line)
-            self._captured_level = self.adc.median_level(self.line)
+            if self.kind is LOOSE:
+                self._captured_level = self.adc.median_level(self.line)
             if len(self.adc.points) == 1:  # what single blocks showed may have been chance
                 self._ahead = self._least_ahead = 0.0
-            self._look_ahead(quantile(self._aheads, ADC_QUANTILE))
+            if not self._disturbed and abs(self.adc.move) < WRONG_NS:
+                self._look_ahead(quantile(self._aheads, ADC_QUANTILE))
             self._aheads.clear()
         else:
             self.adc.forget_window()
@@ -326,7 +331,8 @@ class HostModel:
         later = self.arrival.move
         if self.adc_usable:  # what both show is another rate
             later -= max(0.0, self.adc.move)
-        return later if later > max(CHANGE_NS, 5 * self.arrival.noise) else 0.0
+        beyond = max(CHANGE_NS, 5 * self.arrival.noise, self.arrival.swing)
+        return later if later > beyond else 0.0
 
     def follow(self, n: int) -> None:
         """Take the clocks' points for their levels, and the better one's for the rate."""
@@ -352,12 +358,12 @@ class HostModel:
             elif each.known:
                 each.follow(n, line)
 
-    def start_again(self, n: int) -> None:
-        """The levels are where the clocks are now."""
+    def start_again(self, n: int, keep: int = 1) -> None:
+        """The levels are where the clocks are now: the arrival's last ``keep`` points."""
         assert self.line is not None
-        for clock in (self.arrival, self.adc):
+        for clock, points in ((self.arrival, keep), (self.adc, 1)):
             if clock.known:
-                clock.start_again(n, self.line)
+                clock.start_again(n, self.line, points)
         self._slope.step()
 
     def _adc_tells_rate(self) -> bool:
@@ -378,7 +384,8 @@ class HostModel:
         off = step - self._base_ns
         if not RATE_RANGE < abs(off) / self._nominal < MOST_RATE:
             return None
-        if abs(t1 - t0 - (n1 - n0) * step) > abs(off) * (n2 - n0) / 10:
+        shorter = min(n1 - n0, n2 - n1)  # of the two ways, which have to be alike
+        if abs(t1 - t0 - (n1 - n0) * step) > abs(off) * shorter / 5:
             return None
         if other is self.arrival or self.adc_trusted:
             if len(other.points) < LEAST_POINTS:

@@ -32,7 +32,7 @@ from enum import Enum, auto
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-from rtaudio.sources.clocks import MS, Clock, quantile
+from rtaudio.sources.clocks import MS, RECENT, Clock, quantile
 from rtaudio.sources.host_kinds import HOLD_NS, LEAST_BLOCKS, LOOSE, PROMPT
 from rtaudio.sources.host_model import (
     BEYOND_NS,
@@ -446,13 +446,13 @@ class Timeline:
         self._window_ends = now + WINDOW_NS
         if len(model.arrival.points) > 2 and self._comes_earlier(noise):
             return
-        clock, beyond = model.clock, model.arrival.move > BEYOND_NS
-        if beyond and model.arrival.noise < QUIET_NS:  # an ADC time takes seconds to show that
+        clock, stood = model.clock, model.arrival.move > BEYOND_NS
+        if stood:  # an ADC time takes seconds to show that
             clock = model.arrival
         least = self._moves(clock)
         # An ADC time, of which most blocks count, shows a loss a window before the earliest block.
         leads = model.kind is PROMPT and model.adc_usable and model.adc.move > least
-        moved = beyond or abs(clock.move) > least or (leads and not self._risen)
+        moved = stood or abs(clock.move) > least or (leads and not self._risen)
         if moved and not self._risen:
             self._risen_since = clock.points[-2][0] if len(clock.points) > 1 else 0
         if moved:
@@ -501,14 +501,10 @@ class Timeline:
     def _find_out(self, clock: Clock) -> None:
         """Find out what a clock does that has left its level: one window after another shows it."""
         model, risen = self.model, self._risen
-        stale = clock is model.adc and model.arrival.move - clock.move > BEYOND_NS
         if len(risen) < 2:
             return
-        near = min(model.limit / 4, ALIKE_NS)
-        if len(risen) >= PATIENT_WINDOWS:  # the rate may not be known well
-            near = max(near, RATE_RANGE * WINDOW_NS)
-        if abs(risen[-1] - risen[-2]) < near and not stale:
-            self._resolve(clock, risen[-1])
+        if (rise := self._stays(clock)) is not None:
+            self._resolve(clock, rise)
         elif (step := model.other_rate()) is not None and self._explains(step):
             model.take_rate(self._newest, step)
         elif len(risen) > UNSETTLED_WINDOWS:
@@ -516,6 +512,17 @@ class Timeline:
         else:
             return
         risen.clear()
+
+    def _stays(self, clock: Clock) -> float | None:
+        """By how much a clock has risen to stay there, if its last windows are alike."""
+        risen, near = self._risen, min(self.model.limit / 4, ALIKE_NS)
+        if risen[-1] > BEYOND_NS:  # known to some ms: of as many windows as the level was made of
+            last, near = risen[-RECENT:], ALIKE_NS + clock.swing
+            alike = len(last) == RECENT and max(last) - min(last) < near
+            return min(last) if alike else None
+        if len(risen) >= PATIENT_WINDOWS:  # the rate may not be known well
+            near = max(near, RATE_RANGE * WINDOW_NS)
+        return risen[-1] if abs(risen[-1] - risen[-2]) < near else None
 
     def _explains(self, step: float) -> bool:
         """Whether the rate with that step made most of the rise: a loss comes at once."""
@@ -536,7 +543,7 @@ class Timeline:
         elif clock is model.arrival:
             self.latency_changes.append(rise)
         if model.arrival.known:
-            model.start_again(self._newest)
+            model.start_again(self._newest, RECENT if rise > BEYOND_NS else 1)
 
 
 def _grow(lates: list[float]) -> bool:

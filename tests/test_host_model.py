@@ -114,3 +114,14 @@ def test_a_drift_is_told_of_what_was_watched():
         slope.step()
     assert slope.drift().over_s == 6
     assert slope.drift().ppm == pytest.approx(100, rel=1e-3)
+
+
+def test_a_second_stop_does_not_take_a_disturbed_adc_time_for_right():
+    model = HostModel(SR, "pulseaudio", None)
+    model.line = Line(0, 0, STEP_NS)
+    model.adc_usable = True
+    model.adc.points.append((0, 0.0))
+    for wrong in (0.0, 50 * MS):
+        model.adc.level = wrong
+        model.pass_over(2000 * MS, before=True)
+    assert model.captured_at(0) == 4000 * MS

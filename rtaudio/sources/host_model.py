@@ -280,7 +280,7 @@ class HostModel:
                 self._captured_level = self.adc.median_level(self.line)
             if len(self.adc.points) == 1:  # what single blocks showed may have been chance
                 self._ahead = self._least_ahead = 0.0
-            if not self._disturbed and abs(self.adc.move) < WRONG_NS:
+            if not self._disturbed:
                 self._look_ahead(quantile(self._aheads, ADC_QUANTILE))
             self._aheads.clear()
         else:

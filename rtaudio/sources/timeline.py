@@ -505,7 +505,7 @@ class Timeline:
             return
         if (rise := self._stays(clock)) is not None:
             self._resolve(clock, rise)
-        elif (step := model.other_rate()) is not None and self._explains(step):
+        elif (step := model.other_rate()) is not None:
             model.take_rate(self._newest, step)
         elif len(risen) > UNSETTLED_WINDOWS:
             model.start_again(self._newest)
@@ -523,11 +523,6 @@ class Timeline:
         if len(risen) >= PATIENT_WINDOWS:  # the rate may not be known well
             near = max(near, RATE_RANGE * WINDOW_NS)
         return risen[-1] if abs(risen[-1] - risen[-2]) < near else None
-
-    def _explains(self, step: float) -> bool:
-        """Whether the rate with that step made most of the rise: a loss comes at once."""
-        since = self._newest - self._risen_since
-        return abs(step - self.model.step_ns) * since > abs(self._risen[-1]) / 2
 
     def _resolve(self, clock: Clock, rise: float) -> None:
         """A clock stays at another level: a loss, a loss refuted, or neither."""

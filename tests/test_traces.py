@@ -90,7 +90,7 @@ def test_each_stop_is_told_where_it_was(name):
         assert lost[within].sum() == pytest.approx(remark.length, abs=25 * SR // 1000)
 
 
-@pytest.mark.parametrize("name", ["pulse-128-low-stops", "pulse-4096-low-stops"])
+@pytest.mark.parametrize("name", [name for name in STOPS if "low-stops" in name])
 def test_captured_is_within_what_is_stated_after_stops(name):
     """With blocks of 85 ms the ADC time is wrong by 110 ms for ten seconds; the arrival is not."""
     run = replay(name)

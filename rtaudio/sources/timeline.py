@@ -38,7 +38,6 @@ from rtaudio.sources.host_model import (
     BEYOND_NS,
     CHANGE_NS,
     LEAST_NS,
-    QUIET_NS,
     RATE_RANGE,
     HostModel,
     Seen,

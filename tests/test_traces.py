@@ -14,7 +14,7 @@ WHOLE = [name for name in NAMES if name not in (*LOSSES, *STOPS, *JACK, CLUSTER)
 
 def test_each_trace_is_tried():
     assert len(LOSSES) == 8
-    assert len(STOPS) == 10
+    assert len(STOPS) == 11
     assert len(JACK) == 6
     assert len(WHOLE) == 13
 

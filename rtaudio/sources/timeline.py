@@ -517,7 +517,7 @@ class Timeline:
         risen, near = self._risen, min(self.model.limit / 4, ALIKE_NS)
         if risen[-1] > BEYOND_NS:  # known to some ms: of as many windows as the level was made of
             last, near = risen[-RECENT:], ALIKE_NS + clock.swing
-            alike = len(last) == RECENT and max(last) - min(last) < near
+            alike = len(risen) > RECENT and max(last) - min(last) < near  # the first is a block's
             return min(last) if alike else None
         if len(risen) >= PATIENT_WINDOWS:  # the rate may not be known well
             near = max(near, RATE_RANGE * WINDOW_NS)

@@ -38,6 +38,7 @@ from rtaudio.sources.host_model import (
     BEYOND_NS,
     CHANGE_NS,
     LEAST_NS,
+    QUIET_NS,
     RATE_RANGE,
     HostModel,
     Seen,
@@ -515,13 +516,17 @@ class Timeline:
     def _stays(self, clock: Clock) -> float | None:
         """By how much a clock has risen to stay there, if its last windows are alike."""
         risen, near = self._risen, min(self.model.limit / 4, ALIKE_NS)
-        if risen[-1] > BEYOND_NS:  # known to some ms: of as many windows as the level was made of
-            last, near = risen[-RECENT:], ALIKE_NS + clock.swing
-            alike = len(risen) > RECENT and max(last) - min(last) < near  # the first is a block's
-            return min(last) if alike else None
+        if self._in_cycles(clock):
+            last = risen[-RECENT:]
+            whole = len(risen) > RECENT  # the first is of the block that was late
+            return min(last) if whole and max(last) - min(last) < ALIKE_NS + clock.swing else None
         if len(risen) >= PATIENT_WINDOWS:  # the rate may not be known well
             near = max(near, RATE_RANGE * WINDOW_NS)
         return risen[-1] if abs(risen[-1] - risen[-2]) < near else None
+
+    def _in_cycles(self, clock: Clock) -> bool:
+        """Whether it takes as many windows as a level is made of to know what a long stop lost."""
+        return self._risen[-1] > BEYOND_NS and clock.typical > QUIET_NS
 
     def _resolve(self, clock: Clock, rise: float) -> None:
         """A clock stays at another level: a loss, a loss refuted, or neither."""
@@ -537,7 +542,7 @@ class Timeline:
         elif clock is model.arrival:
             self.latency_changes.append(rise)
         if model.arrival.known:
-            model.start_again(self._newest, RECENT if rise > BEYOND_NS else 1)
+            model.start_again(self._newest, RECENT if self._in_cycles(clock) else 1)
 
 
 def _grow(lates: list[float]) -> bool:

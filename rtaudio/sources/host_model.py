@@ -230,6 +230,13 @@ class HostModel:
         if not self._adc_tells_rate():
             self._slope.step()
 
+    def carry_on(self, n: int) -> None:
+        """Go on from sample ``n`` at a rate that is known, not at one that a clock's wander made."""
+        assert self.line is not None
+        if not self.kind.prompt:
+            known = self._nominal / (1 + 1e-6 * self.drift.ppm) if self.drift else self._base_ns
+            self.line.turn(n, known)
+
     def pass_over(self, ns: float, before: bool) -> None:
         """Take so long for passed without samples; ``before``: before the newest points."""
         assert self.line is not None
@@ -349,8 +356,7 @@ class HostModel:
         self.drift = self._slope.drift()
         if len(clock.points) >= LEAST_POINTS:
             over = slope([(p, t - p * self._base_ns) for p, t in clock.points])
-            known = self.kind.prompt or self.drift  # soon; others' clocks wander at first
-            most = RATE_RANGE * self._base_ns if known else 0.0
+            most = RATE_RANGE * self._base_ns
             line.turn(n, self._base_ns + min(most, max(-most, over)))
         for each in (self.arrival, self.adc):
             if each.known and self._disturbed and each is self.adc:

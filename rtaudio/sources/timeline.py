@@ -455,6 +455,8 @@ class Timeline:
         moved = stood or abs(clock.move) > least or (leads and not self._risen)
         if moved and not self._risen:
             self._risen_since = clock.points[-2][0] if len(clock.points) > 1 else 0
+        if stood:
+            model.carry_on(self._risen_since)
         if moved:
             self._risen.append(model.adc.move if leads else clock.move)
             self._find_out(clock)

@@ -134,7 +134,7 @@ class HostModel:
 
     def margin(self) -> int:
         """A block and the jitter, in samples: what an estimate may be off."""
-        return self._largest + math.ceil(max(LEAST_NS, self.arrival.spread) / self.step_ns)
+        return self._largest + math.ceil((LEAST_NS + self.arrival.spread) / self.step_ns)
 
     # --- blocks -------------------------------------------------------------------------------
 
@@ -231,7 +231,7 @@ class HostModel:
             self._slope.step()
 
     def carry_on(self, n: int) -> None:
-        """Go on from sample ``n`` at a rate that is known, not at one that a clock's wander made."""
+        """Go on from sample ``n`` at a rate that is known: a clock may have wandered."""
         assert self.line is not None
         if not self.kind.prompt:
             known = self._nominal / (1 + 1e-6 * self.drift.ppm) if self.drift else self._base_ns

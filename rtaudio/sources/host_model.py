@@ -133,8 +133,12 @@ class HostModel:
         return self.line.at(n) + level - self._ahead
 
     def margin(self) -> int:
-        """A block and the jitter, in samples: what an estimate may be off."""
-        return self._largest + math.ceil((LEAST_NS + self.arrival.spread) / self.step_ns)
+        """What the place of a loss may be off, in samples: by a block and the jitter.
+
+        One ADC time holds for all blocks of a host's buffer, so it shows a loss a buffer later.
+        """
+        jitter = self.arrival.spread * (1.5 if self.kind.by_adc else 1.0)  # nine tenths of it
+        return self._largest + math.ceil((LEAST_NS + jitter) / self.step_ns)
 
     # --- blocks -------------------------------------------------------------------------------
 

@@ -31,6 +31,11 @@ it is corrected each 1.5 s or so, by a step of up to 5 times its drift in half a
 What PulseAudio discards it had in its buffers; so its arrival may show less of a loss, by as much
 as it usually waits there. Both of PipeWire's clocks step by up to 32 ms, now and then together,
 when a client changes the length of its cycles; hence the 40 ms.
+
+After a stop of many seconds a burst comes, with samples missing inside, and PulseAudio's ADC time
+is wrong by up to 2 s, then by up to 110 ms for ten more. So its arrival tells what was lost, the
+earliest of four windows, since blocks longer than a window's eighth meet the server's buffers in
+turns of so many; and until the ADC time is right again, `captured` stays on the level before.
 """
 
 from __future__ import annotations

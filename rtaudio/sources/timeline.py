@@ -14,7 +14,8 @@ back for a moment, until it is known what that was:
     WATCHING   no step: later and later, or a backlog         they are placed: UNSETTLED
     FOLLOWING  half a second whose clocks left their level    UNSETTLED
     UNSETTLED  two half seconds equally late, by both clocks  a loss at an unknown place: FOLLOWING
-    UNSETTLED  the same, by one clock                         a change of latency, or its noise
+    UNSETTLED  four, later by half a second, by the arrival   the same: a long stop
+    UNSETTLED  two, by one clock                              a change of latency, or its noise
     UNSETTLED  three, each later by the same                  another rate: FOLLOWING
     any        a step back by as much as a declared loss      that loss is refuted
     any        frames of a graph that three blocks miss       a loss before the first, exact

@@ -47,10 +47,13 @@ def _as_on_a_server(script, chance, seconds):
         return script
     faults = list(script.faults)
 
+    def is_alone(at, length):
+        """Whether nothing else happens then, and no device is opened: else nobody can tell."""
+        return all(at + length + 1 < f.at or at > f.at + f.seconds + 5 for f in faults)
+
     def alone(kind, length):
-        """It happens while nothing else does, and no device is opened: else nobody can tell."""
         at = chance.uniform(3, seconds - 8)
-        if all(at + length + 1 < f.at or at > f.at + f.seconds + 5 for f in faults):
+        if is_alone(at, length):
             faults.append(Fault(at, kind, seconds=length))
 
     if chance.random() < 0.1:
@@ -69,7 +72,9 @@ def _as_on_a_server(script, chance, seconds):
             step = -later if later and chance.random() < 0.5 else step
             later += step
             kind = chance.choice(("latency", "latency", "latency_creep"))
-            faults.append(Fault(at + chance.random(), kind, seconds=step))
+            change = Fault(at + chance.random(), kind, seconds=step)
+            if not any(abs(change.at - f.at) < 0.1 for f in script.faults):  # nobody can tell
+                faults.append(change)
     pipewire = {"server": "pipewire", "adc_wander_ms": 25}
     shape = pipewire if script.jitter_ms <= 1 and chance.random() < 0.3 else {}
     return replace(
@@ -165,7 +170,7 @@ def check_books(run):
 def hidden(script):
     """So many samples may be lost without a word, and nobody can tell: the host's jitter."""
     burst = (script.burst - 1) * script.blocksize * (2 if script.odd_sizes else 1)
-    loose_ms = 120 if script.adc_wander_ms else 0
+    loose_ms = 120 if script.adc_wander_ms else min(script.wander_ms, script.adc_noise_ms)
     return burst + round((script.jitter_ms + loose_ms + 2) / 1e3 * script.sr)
 
 

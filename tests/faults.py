@@ -47,13 +47,10 @@ def _as_on_a_server(script, chance, seconds):
         return script
     faults = list(script.faults)
 
-    def is_alone(at, length):
-        """Whether nothing else happens then, and no device is opened: else nobody can tell."""
-        return all(at + length + 1 < f.at or at > f.at + f.seconds + 5 for f in faults)
-
     def alone(kind, length):
+        """It happens while nothing else does, and no device is opened: else nobody can tell."""
         at = chance.uniform(3, seconds - 8)
-        if is_alone(at, length):
+        if all(at + length + 1 < f.at or at > f.at + f.seconds + 5 for f in faults):
             faults.append(Fault(at, kind, seconds=length))
 
     if chance.random() < 0.1:
@@ -73,7 +70,8 @@ def _as_on_a_server(script, chance, seconds):
             later += step
             kind = chance.choice(("latency", "latency", "latency_creep"))
             change = Fault(at + chance.random(), kind, seconds=step)
-            if not any(abs(change.at - f.at) < 0.1 for f in script.faults):  # nobody can tell
+            within = (f.at - 0.1 < change.at < f.at + f.seconds + 0.1 for f in script.faults)
+            if not any(within):  # else nobody can tell
                 faults.append(change)
     pipewire = {"server": "pipewire", "adc_wander_ms": 25}
     shape = pipewire if script.jitter_ms <= 1 and chance.random() < 0.3 else {}

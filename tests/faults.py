@@ -70,8 +70,7 @@ def _as_on_a_server(script, chance, seconds):
             later += step
             kind = chance.choice(("latency", "latency", "latency_creep"))
             change = Fault(at + chance.random(), kind, seconds=step)
-            within = (f.at - 0.1 < change.at < f.at + f.seconds + 0.1 for f in script.faults)
-            if not any(within):  # else nobody can tell
+            if not any(_beside(change, fault) for fault in script.faults):
                 faults.append(change)
     pipewire = {"server": "pipewire", "adc_wander_ms": 25}
     shape = pipewire if script.jitter_ms <= 1 and chance.random() < 0.3 else {}
@@ -82,6 +81,12 @@ def _as_on_a_server(script, chance, seconds):
         faults=tuple(sorted(faults)),
         **shape,
     )
+
+
+def _beside(change, fault):
+    """Whether a change of latency is so near that it is taken for a part of what is lost."""
+    lasts = fault.seconds if fault.kind == "asleep" else 0
+    return fault.at - 0.1 < change.at < fault.at + lasts + 0.1
 
 
 @dataclass

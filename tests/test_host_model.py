@@ -116,12 +116,14 @@ def test_a_drift_is_told_of_what_was_watched():
     assert slope.drift().ppm == pytest.approx(100, rel=1e-3)
 
 
-def test_a_second_stop_does_not_take_a_disturbed_adc_time_for_right():
-    model = HostModel(SR, "pulseaudio", None)
+@pytest.mark.parametrize(("server", "later"), [("pulseaudio", 0.0), ("", 50 * MS)])
+def test_only_a_server_whose_adc_time_a_stop_disturbs_is_not_believed_after_it(server, later):
+    """After a second stop neither; hardware's ADC time is right at once."""
+    model = HostModel(SR, server, None)
     model.line = Line(0, 0, STEP_NS)
     model.adc_usable = True
     model.adc.points.append((0, 0.0))
-    for wrong in (0.0, 50 * MS):
-        model.adc.level = wrong
+    for level in (0.0, 50 * MS):
+        model.adc.level = level
         model.pass_over(2000 * MS, before=True)
-    assert model.captured_at(0) == 4000 * MS
+    assert model.captured_at(0) == 4000 * MS + later

@@ -74,7 +74,7 @@ class Clock:
 
     @property
     def swing(self) -> float:
-        """How far apart windows may lie of which a level is made, in ns."""
+        """How far apart the points of one level usually lie at most, in ns."""
         return RECENT * self.typical
 
     @property

@@ -32,10 +32,12 @@ What PulseAudio discards it had in its buffers; so its arrival may show less of 
 as it usually waits there. Both of PipeWire's clocks step by up to 32 ms, now and then together,
 when a client changes the length of its cycles; hence the 40 ms.
 
-After a stop of many seconds a burst comes, with samples missing inside, and PulseAudio's ADC time
-is wrong by up to 2 s, then by up to 110 ms for ten more. So its arrival tells what was lost, the
-earliest of four windows, since blocks longer than a window's eighth meet the server's buffers in
-turns of so many; and until the ADC time is right again, `captured` stays on the level before.
+After a process was stopped for many seconds, what the server kept comes in a burst, with samples
+missing inside it. PulseAudio's ADC time is wrong then: by up to 2 s for 2 s, and by up to 110 ms
+for ten seconds more. The arrival is not, so it is what measures that loss. But with long blocks it
+rises and falls by up to 80 ms over some half seconds, as the blocks and the server's buffers come
+into step and out of it: so the earliest arrival of four half seconds counts, as it does for the
+level before. `captured` goes on from the ADC level before the stop until the ADC time is right.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ back for a moment, until it is known what that was:
     WATCHING   no step: later and later, or a backlog         they are placed: UNSETTLED
     FOLLOWING  half a second whose clocks left their level    UNSETTLED
     UNSETTLED  two half seconds equally late, by both clocks  a loss at an unknown place: FOLLOWING
-    UNSETTLED  four, later by half a second, by the arrival   the same: a long stop
+    UNSETTLED  four, by more than half a second of arrival    a loss: of a long stop (`host_kinds`)
     UNSETTLED  two, by one clock                              a change of latency, or its noise
     UNSETTLED  three, each later by the same                  another rate: FOLLOWING
     any        a step back by as much as a declared loss      that loss is refuted
@@ -447,17 +447,17 @@ class Timeline:
         self._window_ends = now + WINDOW_NS
         if len(model.arrival.points) > 2 and self._comes_earlier(noise):
             return
-        clock, stood = model.clock, model.arrival.move > BEYOND_NS
-        if stood:  # an ADC time takes seconds to show that
+        clock, stopped = model.clock, model.arrival.move > BEYOND_NS
+        if stopped:  # an ADC time takes seconds to show that
             clock = model.arrival
         least = self._moves(clock)
         # An ADC time, of which most blocks count, shows a loss a window before the earliest block.
         leads = model.kind is PROMPT and model.adc_usable and model.adc.move > least
-        moved = stood or abs(clock.move) > least or (leads and not self._risen)
+        moved = stopped or abs(clock.move) > least or (leads and not self._risen)
         if moved and not self._risen:
             self._risen_since = clock.points[-2][0] if len(clock.points) > 1 else 0
-        if stood:
-            model.carry_on(self._risen_since)
+        if stopped:
+            model.use_known_rate(self._risen_since)
         if moved:
             self._risen.append(model.adc.move if leads else clock.move)
             self._find_out(clock)
@@ -519,16 +519,16 @@ class Timeline:
     def _stays(self, clock: Clock) -> float | None:
         """By how much a clock has risen to stay there, if its last windows are alike."""
         risen, near = self._risen, min(self.model.limit / 4, ALIKE_NS)
-        if self._in_cycles(clock):
+        if self._needs_a_level(clock):
             last = risen[-RECENT:]
-            whole = len(risen) > RECENT  # the first is of the block that was late
+            whole = len(risen) > RECENT  # the first may be of single blocks
             return min(last) if whole and max(last) - min(last) < ALIKE_NS + clock.swing else None
         if len(risen) >= PATIENT_WINDOWS:  # the rate may not be known well
             near = max(near, RATE_RANGE * WINDOW_NS)
         return risen[-1] if abs(risen[-1] - risen[-2]) < near else None
 
-    def _in_cycles(self, clock: Clock) -> bool:
-        """Whether it takes as many windows as a level is made of to know what a long stop lost."""
+    def _needs_a_level(self, clock: Clock) -> bool:
+        """Whether a long stop came, and a single window does not show where the clock is now."""
         return self._risen[-1] > BEYOND_NS and clock.typical > QUIET_NS
 
     def _resolve(self, clock: Clock, rise: float) -> None:
@@ -545,7 +545,7 @@ class Timeline:
         elif clock is model.arrival:
             self.latency_changes.append(rise)
         if model.arrival.known:
-            model.start_again(self._newest, RECENT if self._in_cycles(clock) else 1)
+            model.start_again(self._newest, RECENT if self._needs_a_level(clock) else 1)
 
 
 def _grow(lates: list[float]) -> bool:

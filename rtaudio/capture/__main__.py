@@ -14,17 +14,27 @@ import os
 import select
 import signal
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from rtaudio.capture import ring, wire
-from rtaudio.capture.devices import DeviceError, inputs, outputs
-from rtaudio.capture.stream import Callback, open_stream, realtime_priority
+from rtaudio.capture import pulse, ring, wire
+from rtaudio.capture.devices import Device, DeviceError, choose, inputs, outputs
+from rtaudio.capture.server import means_server, source_devices
+from rtaudio.capture.stream import Callback, no_graph, open_stream, realtime_priority
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-LISTS = {"inputs": inputs, "outputs": outputs}
+
+def all_inputs(host: Any, ask_rates: bool = False) -> list[Device]:
+    """PortAudio's inputs, and behind them those that the sound server has."""
+    # First: PortAudio asks by opening, after which an idle source may have another rate.
+    sources = source_devices(first=len(host.query_devices()))
+    return inputs(host, ask_rates) + sources
+
+
+LISTS = {"inputs": all_inputs, "outputs": outputs}
 OPENING_S = 20  # a sound system that has not answered then never will
 
 
@@ -36,12 +46,11 @@ def main() -> NoReturn:
     os.dup2(2, 1)  # what libraries print is no answer
     try:
         request = wire.Request.from_json(sys.stdin.readline())
-        host = _host(request)
         if sys.argv[1] in LISTS:
-            devices = LISTS[sys.argv[1]](host, ask_rates=True)
+            devices = LISTS[sys.argv[1]](_host(request), ask_rates=True)
             _write(answer_fd, json.dumps([asdict(device) for device in devices]) + "\n")
         else:
-            _capture(host, request, int(sys.argv[1]), answer_fd, int(sys.argv[2]))
+            _capture(request, int(sys.argv[1]), answer_fd, int(sys.argv[2]))
     except DeviceError as error:
         _write(answer_fd, wire.answer_to_json(str(error)))
     os._exit(0)
@@ -68,7 +77,42 @@ def _host(request: wire.Request) -> Any:
     return sounddevice
 
 
-def _capture(host: Any, request: wire.Request, memory_fd: int, bell_fd: int, parent: int) -> None:
+def _open(
+    request: wire.Request,
+    make_callback: Callable[..., Callable[..., None]],
+    finished: Callable[..., None],
+) -> tuple[Callable[[], None], wire.Opened]:
+    """Open what is asked for, by the sound server or by PortAudio; returns what starts it."""
+    if not means_server(request):
+        host = _host(request)
+        source = _source_beside(host, request)
+        if source is None:
+            stream, opened = open_stream(host, request, make_callback, finished)
+            return partial(_start, host, stream, opened), opened
+        request = replace(request, device=source)
+    return pulse.open_source(request, make_callback, finished)
+
+
+def _source_beside(host: Any, request: wire.Request) -> str | None:
+    """The name of the sound server's source that is meant; None where PortAudio has the device."""
+    if request.fake or request.again or request.play:
+        return None
+    try:
+        choose(inputs(host), request)
+    except DeviceError:
+        found = choose(all_inputs(host), request)
+        return found.name if found.description else None
+    return None
+
+
+def _start(host: Any, stream: Any, opened: wire.Opened) -> None:
+    try:
+        stream.start()
+    except host.PortAudioError as error:
+        raise DeviceError(f"{opened.device} can't be started ({error.args[0]})") from None
+
+
+def _capture(request: wire.Request, memory_fd: int, bell_fd: int, parent: int) -> None:
     """Capture; returns when the parent, by its process id, is gone."""
     writers: list[ring.RingWriter] = []
     answered = False
@@ -79,7 +123,7 @@ def _capture(host: Any, request: wire.Request, memory_fd: int, bell_fd: int, par
                 os.write(bell_fd, written.to_bytes(8, "little"))
 
     def make_callback(
-        channels: int, samples: int, records: int, graph: Callable[[], int]
+        channels: int, samples: int, records: int, graph: Callable[[], int] = no_graph
     ) -> Callable[..., None]:
         length = ring.size(channels, samples, records)
         os.ftruncate(memory_fd, length)
@@ -88,18 +132,15 @@ def _capture(host: Any, request: wire.Request, memory_fd: int, bell_fd: int, par
         writers.append(ring.RingWriter(memory, channels, samples, records))
         return Callback(writers[0], ring_bell, begin=realtime_priority, graph=graph)
 
-    def finished() -> None:
-        writers[0].finish()
+    def finished(reason: int = wire.ENDED) -> None:
+        writers[0].finish(reason)
         ring_bell(0)
 
-    stream, opened = open_stream(host, request, make_callback, finished)
+    start, opened = _open(request, make_callback, finished)
     gc.collect()
     gc.freeze()
     gc.disable()
-    try:
-        stream.start()
-    except host.PortAudioError as error:
-        raise DeviceError(f"{opened.device} can't be started ({error.args[0]})") from None
+    start()
     _write(bell_fd, wire.answer_to_json(opened))
     os.set_blocking(bell_fd, False)
     answered = True

@@ -1,7 +1,8 @@
 """The inputs and outputs of this machine, and which of them a user means.
 
 The list is PortAudio's, which is frozen once it is initialized and may hang with a dead server:
-so each look at it is a short-lived process.
+so each look at it is a short-lived process. What a sound server has beyond that (`server`) stands
+behind it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 RATES = (8000, 11025, 16000, 22050, 32000, 44100, 48000, 88200, 96000, 176400, 192000)
 # Which host API to take where several show one device.
 _PREFERRED = ("windows wasapi", "core audio", "alsa")
+#: What an output plays: of the default output, or followed by the name of one.
+MONITOR = "monitor:"
+MOST_TOLD = 20  # of the devices there are, in a message
 
 
 class DeviceError(Exception):
@@ -39,9 +43,17 @@ class Device:
     rates: tuple[int, ...] = ()
     """Those of `RATES` that it takes; empty where it was not asked."""
     default: bool = False
+    """Whether it is the default of what PortAudio lists, the sound server's default source, or the
+    monitor of its default output."""
+    description: str = ""
+    """What a sound server calls it; empty for PortAudio's devices."""
+    monitor_of: str = ""
+    """The name of the output whose sound it is; empty for all that are no monitors."""
 
     def __str__(self) -> str:
         """Index, name and host API, as messages show it."""
+        if self.description:
+            return f"{self.index} {self.description} ({self.name}, {self.hostapi})"
         return f"{self.index} {self.name} ({self.hostapi})"
 
 
@@ -149,11 +161,58 @@ def choose_by(devices: list[Device], wanted: int | str | None, kind: str = "inpu
     return _by_name(devices, str(wanted), kind)
 
 
+def find_source(sources: list[Device], request: Request) -> Device:
+    """The sound server's input that is meant, by name or as `MONITOR`; raises as `choose`."""
+    name = str(request.device).strip() if request.again is None else request.again[0]
+    if name.startswith(MONITOR):
+        return _choose_monitor(sources, name.removeprefix(MONITOR).strip())
+    if request.again is not None:
+        for source in sources:
+            if source.name == name:
+                return source
+        raise DeviceError(f"{name} is not there")
+    return choose_by(sources, name)
+
+
+def _choose_monitor(sources: list[Device], wanted: str) -> Device:
+    """The monitor of the output whose name or description has these words; "": the default."""
+    monitors = [source for source in sources if source.monitor_of]
+    if not wanted:
+        for source in monitors:
+            if source.default:
+                return source
+        _refuse_monitor(monitors, "there is no default output")
+    whole = wanted.lower()
+    names = {source: (source.monitor_of, source.name, source.description) for source in monitors}
+    matches = [source for source in monitors if whole in map(str.lower, names[source])]
+    parts = whole.replace(",", " ").split()
+    matches = matches or [d for d in monitors if _has(" ".join(names[d]).lower(), parts)]
+    if len(matches) != 1:
+        what = (
+            f"{wanted!r} is more than one output" if matches else f"there is no output {wanted!r}"
+        )
+        _refuse_monitor(matches or monitors, what)
+    return matches[0]
+
+
+def _refuse_monitor(monitors: list[Device], what: str) -> NoReturn:
+    names = _told([f"{MONITOR}{d.monitor_of} ({d.description})" for d in monitors])
+    raise DeviceError(f"{what}; {names}" if names else f"{what}: nothing can be heard of one")
+
+
 def _by_name(devices: list[Device], wanted: str, kind: str) -> Device:
     parts = wanted.lower().replace(",", " ").split()
     whole = wanted.strip().lower()
-    matches = [d for d in devices if whole in (d.name.lower(), f"{d.name}, {d.hostapi}".lower())]
-    matches = matches or [d for d in devices if _has(f"{d.name}, {d.hostapi}".lower(), parts)]
+    # PortAudio's come first, then a server's microphones: a monitor is meant where nothing else is.
+    for some in (
+        [device for device in devices if not device.description],
+        [device for device in devices if device.description and not device.monitor_of],
+        devices,
+    ):
+        matches = [d for d in some if whole in (d.name.lower(), f"{d.name}, {d.hostapi}".lower())]
+        matches = matches or [d for d in some if _has(_words(d), parts)]
+        if matches:
+            break
     if not parts or not matches:
         _refuse(devices, f"there is no {kind} {wanted!r}", kind)
     # Windows' oldest host API cuts names off after 31 characters.
@@ -169,6 +228,10 @@ def _by_name(devices: list[Device], wanted: str, kind: str) -> Device:
     return matches[0]
 
 
+def _words(device: Device) -> str:
+    return f"{device.name} {device.description}, {device.hostapi}".lower()
+
+
 def _has(text: str, parts: list[str]) -> bool:
     """Whether ``parts`` stand in ``text``, one after the other."""
     at = 0
@@ -181,7 +244,12 @@ def _has(text: str, parts: list[str]) -> bool:
 
 
 def is_alone(devices: list[Device], device: Device) -> bool:
-    """Whether no other input has the device's name, but for ALSA's number of the card."""
+    """Whether no other input has the device's name, but for ALSA's number of the card.
+
+    Of a server's, whose names are their own: its description.
+    """
+    if device.description:
+        return [other.description for other in devices].count(device.description) == 1
     names = [(_without_card(other.name), other.hostapi) for other in devices]
     return names.count((_without_card(device.name), device.hostapi)) == 1
 
@@ -202,4 +270,9 @@ def _without_card(name: str) -> str:
 
 
 def _refuse(devices: list[Device], what: str, kind: str) -> NoReturn:
-    raise DeviceError(f"{what}; {kind}s are: {'; '.join(map(str, devices))}")
+    raise DeviceError(f"{what}; {kind}s are: {_told(list(map(str, devices)))}")
+
+
+def _told(names: list[str]) -> str:
+    more = len(names) - MOST_TOLD
+    return "; ".join(names[:MOST_TOLD]) + (f"; and {more} more" if more > 0 else "")

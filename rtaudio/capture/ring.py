@@ -117,9 +117,9 @@ class RingWriter(_Ring):
         self._written = header[WRITTEN] = number + 1
         return self._written
 
-    def finish(self) -> None:
-        """Say that the stream has ended."""
-        self._header[FINISHED] = 1
+    def finish(self, reason: int = 1) -> None:
+        """Say that the stream has ended, and why (`wire.ENDS`)."""
+        self._header[FINISHED] = reason
 
     def granted(self, priority: int) -> None:
         """Say which real-time priority the callback runs at; 0 is none."""
@@ -146,9 +146,9 @@ class RingReader(_Ring):
         return last.at + last.length + self.dropped
 
     @property
-    def finished(self) -> bool:
-        """Whether the host ended the stream."""
-        return bool(self._header[FINISHED])
+    def finished(self) -> int:
+        """Why the host ended the stream (`wire.ENDS`); 0 while it has not."""
+        return self._header[FINISHED]
 
     @property
     def priority(self) -> int:

@@ -1,17 +1,132 @@
-"""Which sound server a stream goes through: PortAudio calls them all "ALSA".
+"""What the sound servers of desktops, PulseAudio and PipeWire, are asked.
 
-It matters, for each errs in a way of its own about when a sample was captured (`host_kinds`). The
-servers are asked whether they record for this process; PipeWire answers PulseAudio's clients, and
-knows those of its own plug-in, too.
+Their sources are inputs, the monitors of their outputs among them, which PortAudio does not list.
+And PortAudio calls a stream that goes through them "ALSA": which server it is matters, for each
+errs in a way of its own about when a sample was captured (`host_kinds`).
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from rtaudio.capture.devices import MONITOR, Device, DeviceError
+from rtaudio.capture.libpulse import (
+    INVALID,
+    ChannelMap,
+    Connection,
+    NoServer,
+    ServerCallback,
+    SourceInfo,
+    SourceOutputInfo,
+    listed,
+    text,
+)
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from rtaudio.capture.wire import Request
 
 PLUGINS = (b"libasound_module_pcm_pulse", b"libasound_module_pcm_pipewire")
+#: Servers, and what they are called as host APIs.
+HOSTAPIS = {"pulseaudio": "PulseAudio", "pipewire": "PipeWire"}
+_NOT_HERE = {
+    "darwin": "macOS has no monitors: BlackHole (existential.audio/blackhole) makes what is "
+    "played an input",
+}
+
+
+class Server(NamedTuple):
+    """What a server says of itself."""
+
+    kind: str
+    """A key of `HOSTAPIS`."""
+    default_output: str
+    default_source: str
+
+
+class Source(NamedTuple):
+    """An input of the server."""
+
+    device: Device
+    channel_map: ChannelMap
+
+
+def connect() -> Connection:
+    """A connection to the user's server; `DeviceError` says why there is none."""
+    if sys.platform != "linux":
+        raise DeviceError(_NOT_HERE.get(sys.platform, "monitors are those of Linux"))
+    try:
+        return Connection()
+    except NoServer as error:
+        needed = f"{MONITOR} needs PulseAudio or PipeWire, and neither answers ({error})"
+        raise DeviceError(f"{needed}: rtaudio doctor says what is missing") from None
+
+
+def about(connection: Connection) -> Server:
+    """What the server says of itself; raises `NoServer`."""
+    said: list[Server] = []
+
+    def take(_: Any, info: Any, *__: Any) -> None:
+        server = info[0]
+        kind = "pipewire" if "pipewire" in text(server.server_name).lower() else "pulseaudio"
+        names = text(server.default_sink_name), text(server.default_source_name)
+        said.append(Server(kind, *names))
+
+    connection.ask("context_get_server_info", ServerCallback(take))
+    return said[0]
+
+
+def sources(connection: Connection, first: int = 0) -> list[Source]:
+    """All sources, by name, whose indices begin with ``first``; raises `NoServer`."""
+    server, found = about(connection), []
+
+    def take(info: Any) -> None:
+        name, output = text(info.name), ""
+        if info.monitor_of_sink != INVALID:
+            output = text(info.monitor_of_sink_name)
+        device = Device(
+            first,
+            name,
+            HOSTAPIS[server.kind],
+            info.channel_map.channels,
+            info.sample_spec.rate,
+            default=output == server.default_output if output else name == server.default_source,
+            description=text(info.description),
+            monitor_of=output,
+        )
+        found.append(Source(device, ChannelMap.from_buffer_copy(info.channel_map)))
+
+    connection.ask("context_get_source_info_list", listed(SourceInfo, take))
+    found.sort(key=lambda source: source.device.name)
+    return [
+        source._replace(device=replace(source.device, index=index))
+        for index, source in enumerate(found, first)
+    ]
+
+
+def source_devices(first: int) -> list[Device]:
+    """The inputs that the server has, none where it does not answer."""
+    if sys.platform != "linux":
+        return []
+    try:
+        with Connection() as connection:
+            return [source.device for source in sources(connection, first)]
+    except NoServer:
+        return []
+
+
+def means_server(request: Request) -> bool:
+    """Whether an input of the server is asked for, whatever PortAudio has."""
+    if request.fake is not None:
+        return False
+    if request.again is not None:
+        return request.again[1] in HOSTAPIS.values()
+    return isinstance(request.device, str) and request.device.strip().startswith(MONITOR)
 
 
 def sound_server(hostapi: str) -> str:
@@ -22,16 +137,18 @@ def sound_server(hostapi: str) -> str:
     if not any(plugin in loaded for plugin in PLUGINS):
         return ""
     try:
-        import pulsectl
-    except (ImportError, OSError):  # not installed, or without its library
+        with Connection() as connection:
+            return about(connection).kind if _records_for_us(connection) else ""
+    except NoServer:  # or it dies: no reason not to capture
         return ""
-    try:
-        with pulsectl.Pulse("rtaudio", connect=False) as pulse:
-            pulse.connect(autospawn=False)
-            name = pulse.server_info().server_name.lower()
-            recorded = [stream.proplist for stream in pulse.source_output_list()]
-    except Exception:  # noqa: BLE001 - there is none, or it dies: no reason not to capture
-        return ""
-    if str(os.getpid()) not in (about.get("application.process.id") for about in recorded):
-        return ""
-    return "pipewire" if "pipewire" in name else "pulseaudio"
+
+
+def _records_for_us(connection: Connection) -> bool:
+    clients = []
+
+    def take(info: Any) -> None:
+        key = b"application.process.id"
+        clients.append(text(connection.pa.proplist_gets(info.proplist, key)))
+
+    connection.ask("context_get_source_output_info_list", listed(SourceOutputInfo, take))
+    return str(os.getpid()) in clients

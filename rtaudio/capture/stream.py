@@ -29,6 +29,11 @@ OLDEST_S = 20.0  # an ADC time that is further from now is none
 FUTURE_S = 0.4  # some are late by a block or two
 
 
+def no_graph() -> int:
+    """Of a host that counts no frames."""
+    return ring.NO_COUNT
+
+
 class Callback:
     """What the sound system calls with each block; its signature is sounddevice's.
 
@@ -41,7 +46,7 @@ class Callback:
         ring_bell: Callable[[int], None],
         clock: Callable[[], int] = wire.uptime_ns,
         begin: Callable[[], int] = lambda: 0,
-        graph: Callable[[], int] = lambda: ring.NO_COUNT,
+        graph: Callable[[], int] = no_graph,
     ) -> None:
         """``begin`` is called once, by the callback's thread; returns its real-time priority.
 
@@ -124,7 +129,7 @@ def open_stream(
         raise DeviceError(f"{device}: a blocksize of {request.blocksize} is over {samples // 2}")
     records = samples // min(request.blocksize or 32, 32)
     graph = frame_counter(host, device.hostapi)
-    callback = make_callback(channels, samples, records, graph or (lambda: ring.NO_COUNT))
+    callback = make_callback(channels, samples, records, graph or no_graph)
     settings = {
         "samplerate": sr,
         "dtype": "float32",

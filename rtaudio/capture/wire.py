@@ -16,6 +16,14 @@ from typing import Any
 OTHER_RATE = "does not take {sr} Hz"
 #: The least that a ring holds.
 RING_S = 16
+#: Why a stream ended by itself.
+ENDED, SERVER_ENDED, REMOVED, OTHER_DEFAULT = 1, 2, 3, 4
+ENDS = {
+    ENDED: "the sound system ended the stream",
+    SERVER_ENDED: "the sound server ended",
+    REMOVED: "it was removed",
+    OTHER_DEFAULT: "another output is the default",
+}
 
 
 @dataclass(frozen=True)
@@ -23,10 +31,10 @@ class Request:
     """Which input to open, and how; None is the device's own choice."""
 
     device: int | str | None = None
-    """Index, or parts of name and host API; None: the default input."""
+    """Index, parts of name and host API, or `devices.MONITOR`; None: the default input."""
     again: tuple[str, str, bool] | None = None
     """Name and host API of a device that was lost, and `Opened.alone`: this one and no other,
-    whatever its index is now."""
+    whatever its index is now. The name may be `devices.MONITOR`: what the default output is now."""
     channels: int | None = None
     least_channels: int = 1
     sr: int | None = None
@@ -76,6 +84,14 @@ class Opened:
     server: str = ""
     """The sound server that it goes through, if that is known: "pulseaudio", "pipewire", or "jack",
     which counts the frames of its graph (`ring.Record.frames`)."""
+    description: str = ""
+    """As `devices.Device.description`,"""
+    monitor_of: str = ""
+    """and `devices.Device.monitor_of`."""
+    own_sr: int = 0
+    """The rate of a sound server's source, which the server converts to ``sr``; 0: not known."""
+    own_channels: int = 0
+    """How many channels such a source has; 0: not known."""
 
 
 def answer_to_json(answer: Opened | str) -> str:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from rtaudio.capture.devices import Device, DeviceError
+from rtaudio.capture.devices import MONITOR, Device, DeviceError
 from rtaudio.capture.process import WAIT_S, ProcessHost, list_devices
-from rtaudio.capture.wire import OTHER_RATE, Opened, Request
+from rtaudio.capture.wire import ENDS, OTHER_DEFAULT, OTHER_RATE, REMOVED, Opened, Request
 from rtaudio.sources.block import CAUSES, REMARKS, Block, Gap, SourceError, check_sizes
 from rtaudio.sources.timeline import Placed, Remark, Timeline
 
@@ -167,6 +167,7 @@ class _Stream:
         self._last_ns = now_ns  # when something came
         self._looked_ns = now_ns
         self._broken = ""
+        self._all = np.zeros((0, 0), np.float32)  # of a block with more channels than are taken
 
     def look(self, now_ns: int) -> None:
         """Take the records that have come."""
@@ -184,12 +185,23 @@ class _Stream:
             self._last_ns, self.begun = now_ns, True
             self.overflows = records[-1].overflow
 
+    def copy(self, record: Record, samples: NDArray[np.float32]) -> None:
+        """Copy the record's samples of the first channels, as many as ``samples`` has."""
+        channels = self.opened.channels
+        if samples.shape[1] == channels:
+            self.ring.copy(record, samples.data.cast("B"))
+            return
+        if len(self._all) < record.length:
+            self._all = np.zeros((record.length, channels), np.float32)
+        self.ring.copy(record, self._all.data.cast("B"))
+        np.copyto(samples, self._all[: record.length, : samples.shape[1]])
+
     def why_over(self, now_ns: int) -> str:
         """Why nothing more will come; empty while all is well."""
         if self._broken or self.capture.failed:
             return self._broken or self.capture.failed or ""
         if self.ring.finished:
-            return "the sound system ended the stream"
+            return ENDS[self.ring.finished]
         silent_s = max(SILENT_S, 3 * self.opened.blocksize / self.opened.sr)
         if now_ns - self._last_ns > silent_s * 1e9:
             return f"no samples for {silent_s:g} s"
@@ -203,6 +215,31 @@ class _Stream:
         if self.end and line.model.adc_trusted:
             outage.adc_lag_ns = line.model.adc_at(self.end) - began
         return outage
+
+
+def _name(opened: Opened) -> str:
+    """What was opened, as users know it."""
+    if not opened.description:
+        return f"{opened.device} ({opened.hostapi})"
+    if opened.alone:
+        return f"{opened.description} ({opened.hostapi})"
+    return f"{opened.description} ({opened.device}, {opened.hostapi})"
+
+
+def _conversions(opened: Opened, channels: int) -> list[str]:
+    """What becomes of the samples of a sound server's source on their way here, in words."""
+    words = []
+    if opened.own_sr not in (0, opened.sr):
+        words.append(f"{opened.hostapi} resamples its {opened.own_sr} Hz to {opened.sr}")
+    if 0 < opened.own_channels < opened.channels:
+        words.append(f"{opened.hostapi} mixes its {_channels(opened.own_channels)} to {channels}")
+    elif channels < opened.channels:
+        words.append(f"the first {channels} of its {_channels(opened.channels)}")
+    return words
+
+
+def _channels(count: int) -> str:
+    return f"{count} channel{'s' if count > 1 else ''}"
 
 
 def devices(kind: str = "inputs") -> list[Device]:
@@ -224,10 +261,11 @@ class Microphone:
     ----------
     device
         Index, or case-insensitive parts of name and host API, as in ``"usb, alsa"``; None is the
-        default input.
+        default input. ``"monitor:"`` is what the default output plays, whichever that is, and
+        ``"monitor:hdmi"`` what the output of that name does (PulseAudio and PipeWire).
     channels
         How many to capture; None is the first two, or as many as ``channel`` of the settings
-        needs.
+        needs, and of a sound server's source all.
     sr
         Rate in Hz; None is the device's own.
     blocksize
@@ -289,7 +327,8 @@ class Microphone:
         self._told_last = ""
         self._stopping = False
         self._zeros = 0  # how many came in a row
-        self._said_rate = False
+        self._said_rate = self._said_idle = False
+        self._follows = isinstance(device, str) and device.strip() == MONITOR
         self._buffer = np.zeros((0, 0), np.float32)
 
     def elsewhere(self, device: int | str) -> Microphone:
@@ -325,10 +364,11 @@ class Microphone:
         self._patience_ns = max(REOPENING_S * 1e9, 2 * (now - began))
         self._stream = _Stream(capture, now, None)
         self.opened = opened = capture.opened
-        self.name = f"{opened.device} ({opened.hostapi})"
-        self.sr, self.channels = opened.sr, opened.channels
+        self.name = _name(opened)
+        self.sr, self.channels = opened.sr, self._request.channels or opened.channels
+        self.notes = _conversions(opened, self.channels)
         self._buffer = np.zeros((0, self.channels), np.float32)
-        again = (opened.device, opened.hostapi, opened.alone)
+        again = (MONITOR if self._follows else opened.device, opened.hostapi, opened.alone)
         self._request = replace(self._request, again=again, sr=self.sr, channels=self.channels)
         return self
 
@@ -415,20 +455,37 @@ class Microphone:
                 yield Block(self._buffer[:0], self._axis, remarks=remarks)
             self._close_books()
             if not self._stopping:
-                self._told_last = f"{self.name} is lost ({reason}): trying to get it back"
-                self.tell(self._told_last)
-                self._stream = yield from self._recover(stream.outage())
+                moved = self._follows and stream.ring.finished in (OTHER_DEFAULT, REMOVED)
+                if not moved:  # else there is another output, as it seems
+                    self._tell_lost(reason)
+                self._stream = yield from self._recover(stream.outage(), reason if moved else "")
 
-    def _recover(self, outage: _Outage) -> Generator[Block, None, _Stream | None]:
-        """Try to get the device back, at once and then every second; None when told to stop."""
+    def _tell_lost(self, reason: str) -> None:
+        self._told_last = f"{self.name} is lost ({reason}): trying to get it back"
+        self.tell(self._told_last)
+
+    def _tell_back(self, opened: Opened, missing_s: float) -> None:
+        before, self.name = self.name, _name(opened)
+        words = f"{self.name} is back after {missing_s:.1f} s"
+        if self.name != before:
+            words = f"the default output changed: {self.name} is heard, after {missing_s:.1f} s"
+        self.tell("; ".join([words, *_conversions(opened, self.channels)]))
+
+    def _recover(self, outage: _Outage, untold: str) -> Generator[Block, None, _Stream | None]:
+        """Try to get the device back, at once and then every second; None when told to stop.
+
+        ``untold``: why it is lost, which is told if the first attempt fails.
+        """
         while not self._stopping:
             began = self._host.now_ns()
             stream = yield from self._attempt(outage)
             if stream is not None:
-                missing_s = (self._host.now_ns() - outage.began_ns) / 1e9
-                self.tell(f"{self.name} is back after {missing_s:.1f} s")
+                self._tell_back(stream.opened, (self._host.now_ns() - outage.began_ns) / 1e9)
                 self._restarts += 1
                 return stream
+            if untold:
+                self._tell_lost(untold)
+                untold = ""
             while not self._stopping and self._host.now_ns() - began < RETRY_S * 1e9:
                 self._host.sleep(WAIT_S)
                 yield from self._lasting(outage, self._host.now_ns())
@@ -546,6 +603,16 @@ class Microphone:
             for cause, first, length, within in remarks
         )
 
+    def _tell_silent(self, opened: Opened) -> None:
+        if not opened.monitor_of:
+            self.tell(
+                f"{self.name} has delivered nothing but zeros for {SILENT_S:g} s: is it muted, "
+                "or may this program not listen?"
+            )
+        elif not self._said_idle:
+            self._said_idle = True
+            self.tell(f"{self.name} is idle: nothing has been played for {SILENT_S:g} s")
+
     def _count_changes(self, changes: list[float]) -> None:
         """Count the changes of latency, in ns."""
         for change in changes:
@@ -558,9 +625,9 @@ class Microphone:
     def _copied(self, stream: _Stream, record: Record) -> NDArray[np.float32]:
         if len(self._buffer) < record.length:
             self._buffer = np.zeros((record.length, self.channels), np.float32)
-            self._bytes = self._buffer.data.cast("B")
-        stream.ring.copy(record, self._bytes)
-        return self._buffer[: record.length]
+        samples = self._buffer[: record.length]
+        stream.copy(record, samples)
+        return samples
 
     def _watch(self, samples: NDArray[np.float32], stream: _Stream) -> None:
         """Tell of a microphone that hears nothing at all, and of one whose rate is wrong."""
@@ -569,10 +636,7 @@ class Microphone:
         else:
             before, self._zeros = self._zeros, self._zeros + len(samples)
             if before < SILENT_S * self.sr <= self._zeros:
-                self.tell(
-                    f"{self.name} has delivered nothing but zeros for {SILENT_S:g} s: is it muted, "
-                    "or may this program not listen?"
-                )
+                self._tell_silent(stream.opened)
         drift = stream.timeline.drift
         if drift is None or self._said_rate:
             return

@@ -1,0 +1,296 @@
+"""A stream from a source of PulseAudio or PipeWire, such as the monitor of an output.
+
+Not by PortAudio and ALSA's plug-in, which others use with ``PULSE_SOURCE``: the plug-in asks for
+channels as ALSA orders them, so that a source whose channels are others comes mixed (five of the
+six of a sink of six, with PulseAudio's own defaults); and its streams may be moved: when their
+sink goes, the server lets them hear another source, the microphone for example, and says nothing.
+Here the stream has the source's own channels, and is never moved. Otherwise it asks as the plug-in
+does (its flags, its latency), so that the clocks behave as `host_kinds` describes them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+import time
+from ctypes import byref, c_size_t, c_void_p
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rtaudio.capture import libpulse, wire
+from rtaudio.capture.devices import MONITOR, Device, DeviceError, find_source, is_alone
+from rtaudio.capture.libpulse import (
+    BufferAttributes,
+    ChannelMap,
+    Connection,
+    EventCallback,
+    NoServer,
+    NotifyCallback,
+    ReadCallback,
+    SampleSpec,
+    ServerCallback,
+    text,
+)
+from rtaudio.capture.server import Source, about, connect, sources
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LATENCIES_S = {"low": 0.005, "high": 0.02}
+_FLAGS = (
+    libpulse.START_CORKED
+    | libpulse.INTERPOLATE_TIMING
+    | libpulse.AUTO_TIMING_UPDATE
+    | libpulse.EARLY_REQUESTS
+    | libpulse.DONT_MOVE
+)
+
+
+class _Time(NamedTuple):
+    """What sounddevice's callbacks are told."""
+
+    inputBufferAdcTime: float  # noqa: N815 - as there
+    currentTime: float  # noqa: N815
+
+
+class _Status(NamedTuple):
+    input_overflow: bool
+
+    def __bool__(self) -> bool:
+        return self.input_overflow
+
+
+class _Blocks:
+    """Makes blocks of what the server sends: of one size, or as they come where that is 0."""
+
+    def __init__(self, channels: int, sr: int, size: int, call: Callable[..., None]) -> None:
+        self._frame_bytes, self._sr = channels * 4, sr
+        self._fixed = size > 0
+        self._buffer = bytearray((size or sr) * self._frame_bytes)
+        self._address = ctypes.addressof(ctypes.c_char.from_buffer(self._buffer))
+        self._view = memoryview(self._buffer)
+        self._filled = 0
+        self._call = call
+        self.overflow = False
+        """Whether the server threw away samples since the last block."""
+
+    def take(self, address: int, count: int, captured: float | None) -> None:
+        """Take ``count`` bytes, the first of which was ``captured`` then, in s of `monotonic`."""
+        while count:
+            piece = min(count, len(self._buffer) - self._filled)
+            ctypes.memmove(self._address + self._filled, address, piece)
+            before, self._filled = self._filled, self._filled + piece
+            if not self._fixed or self._filled == len(self._buffer):
+                adc = 0.0 if captured is None else captured - self._seconds(before)
+                self._deliver(adc)
+            address, count = address + piece, count - piece
+            captured = None if captured is None else captured + self._seconds(piece)
+
+    def _deliver(self, adc: float) -> None:
+        data, frames = self._view[: self._filled], self._filled // self._frame_bytes
+        self._filled = 0
+        status, self.overflow = _Status(self.overflow), False
+        self._call(data, frames, _Time(adc, time.monotonic()), status)
+
+    def _seconds(self, count: int) -> float:
+        return count / self._frame_bytes / self._sr
+
+
+class PulseStream:
+    """A stream from a source, opened; its callback is sounddevice's. Raises `NoServer`.
+
+    ``finished`` is called when it ends by itself, with the reason (`wire.ENDS`). With ``follow``,
+    the name of the default output, it ends when another one is.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        source: str,
+        spec: SampleSpec,
+        channel_map: ChannelMap,
+        fragment: int,
+        follow: str | None,
+        finished: Callable[[int], None],
+    ) -> None:
+        self._connection, self._pa = connection, connection.pa
+        self._follow, self._finished = follow, finished
+        self._spec = spec
+        self._blocks: _Blocks | None = None
+        self._callbacks = (
+            NotifyCallback(self._take_state),
+            NotifyCallback(self._take_overflow),
+            ReadCallback(self._take_samples),
+            EventCallback(self._take_event),
+            ServerCallback(self._take_server),
+        )
+        self._ended = 0
+        self._stream = self._pa.stream_new(
+            connection.context, b"capture", byref(spec), byref(channel_map)
+        )
+        if not self._stream:
+            raise NoServer(connection.error())
+        wish = BufferAttributes(*[libpulse.INVALID] * 4, fragment * spec.channels * 4)
+        connected = self._pa.stream_connect_record(
+            self._stream, source.encode(), byref(wish), _FLAGS
+        )
+        if connected < 0:
+            raise NoServer(connection.error())
+        connection.wait_until(lambda: self._state() >= libpulse.STREAM_READY)
+        if self._state() != libpulse.STREAM_READY:
+            raise NoServer(connection.error())
+        granted = self._pa.stream_get_buffer_attr(self._stream)[0]
+        self.latency = granted.fragsize / (4 * spec.channels) / spec.rate
+        """How old a sample is when it is delivered, by what the server granted, in s."""
+
+    def _state(self) -> int:
+        return int(self._pa.stream_get_state(self._stream))
+
+    def start(self, blocksize: int, callback: Callable[..., None]) -> None:
+        """Call ``callback`` from now on, in a thread of its own. Raises `NoServer`."""
+        self._blocks = _Blocks(self._spec.channels, self._spec.rate, blocksize, callback)
+        pa, stream = self._pa, self._stream
+        state, overflow, read, event, _ = self._callbacks
+        pa.stream_set_overflow_callback(stream, overflow, None)
+        pa.stream_set_read_callback(stream, read, None)
+        pa.stream_set_state_callback(stream, state, None)
+        if self._follow is not None:
+            pa.context_set_subscribe_callback(self._connection.context, event, None)
+            self._connection.subscribe(libpulse.SERVER_EVENTS)
+            self._ask_server()
+        pa.operation_unref(pa.stream_cork(stream, 0, None, None))
+        threading.Thread(target=self._run, name="rtaudio pulse", daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            while not self._ended:
+                self._connection.step(None)
+                if self._connection.state() != libpulse.CONTEXT_READY:
+                    self._ended = wire.SERVER_ENDED
+        except NoServer:
+            self._ended = wire.SERVER_ENDED
+        self._finished(self._ended)
+
+    def _take_state(self, *_: Any) -> None:
+        if self._state() >= libpulse.STREAM_FAILED:
+            self._ended = self._ended or wire.REMOVED
+
+    def _take_overflow(self, *_: Any) -> None:
+        assert self._blocks is not None
+        self._blocks.overflow = True
+
+    def _take_samples(self, stream: Any, *_: Any) -> None:
+        assert self._blocks is not None
+        pa, data, count = self._pa, c_void_p(), c_size_t()
+        age = libpulse.latency_s(pa, stream)
+        captured = None if age is None else time.monotonic() - age
+        while pa.stream_peek(stream, byref(data), byref(count)) == 0 and count.value:
+            if data.value is None:  # a hole
+                self._blocks.overflow = True
+            else:
+                self._blocks.take(data.value, count.value, captured)
+            pa.stream_drop(stream)
+            if captured is not None:
+                captured += count.value / (4 * self._spec.channels) / self._spec.rate
+
+    def _take_event(self, *_: Any) -> None:
+        self._ask_server()
+
+    def _ask_server(self) -> None:
+        """Ask which output is the default; `_take_server` is told."""
+        asked = self._pa.context_get_server_info(
+            self._connection.context, self._callbacks[-1], None
+        )
+        if asked:
+            self._pa.operation_unref(asked)
+
+    def _take_server(self, _: Any, info: Any, *__: Any) -> None:
+        if info and text(info[0].default_sink_name) != self._follow:
+            self._ended = self._ended or wire.OTHER_DEFAULT
+
+
+def open_source(
+    request: wire.Request,
+    make_callback: Callable[[int, int, int], Callable[..., None]],
+    finished: Callable[[int], None],
+) -> tuple[Callable[[], None], wire.Opened]:
+    """Open the source that is asked for; returns what starts it. `DeviceError` says why not.
+
+    ``make_callback`` is handed channels, and the samples and records that the ring has to hold.
+    """
+    connection = connect()
+    try:
+        found = sources(connection)
+        devices = [source.device for source in found]
+        device = find_source(devices, request)
+        source = found[devices.index(device)]
+        server = about(connection)
+        return _open(connection, source, server.kind, devices, request, make_callback, finished)
+    except NoServer as error:
+        raise DeviceError(f"the sound server does not answer ({error}): rtaudio doctor") from None
+
+
+def _name(request: wire.Request) -> str:
+    return str(request.device).strip() if request.again is None else request.again[0]
+
+
+def _open(
+    connection: Connection,
+    source: Source,
+    kind: str,
+    devices: list[Device],
+    request: wire.Request,
+    make_callback: Callable[[int, int, int], Callable[..., None]],
+    finished: Callable[[int], None],
+) -> tuple[Callable[[], None], wire.Opened]:
+    device, channel_map = source
+    sr, channels = request.sr or device.sr, device.channels
+    least = request.channels or request.least_channels
+    if least > device.channels:
+        if request.again is None:
+            raise DeviceError(f"{device} has {device.channels} channel(s), not {least}")
+        channels, channel_map = least, ChannelMap()  # as it was before: mixed by the server
+        connection.pa.channel_map_init_extend(byref(channel_map), channels, 0)
+    latency = request.latency
+    wish_s = LATENCIES_S[latency] if isinstance(latency, str) else latency
+    samples = wire.RING_S * sr
+    if 2 * request.blocksize > samples:
+        raise DeviceError(f"{device}: a blocksize of {request.blocksize} is over {samples // 2}")
+    records = samples // min(request.blocksize or 32, 32)
+    callback = make_callback(channels, samples, records)
+    try:
+        stream = PulseStream(
+            connection,
+            device.name,
+            SampleSpec(libpulse.FLOAT32LE, sr, channels),
+            channel_map,
+            max(request.blocksize, round(wish_s * sr)),
+            device.monitor_of if _name(request) == MONITOR else None,
+            finished,
+        )
+    except NoServer as error:
+        raise DeviceError(f"{device} can't be opened ({error}): is it still there?") from None
+    opened = wire.Opened(
+        device.index,
+        device.name,
+        device.hostapi,
+        sr,
+        channels,
+        request.blocksize,
+        1e3 * stream.latency,
+        is_alone(devices, device),
+        samples,
+        records,
+        server=kind,
+        description=device.description,
+        monitor_of=device.monitor_of,
+        own_sr=device.sr,
+        own_channels=device.channels,
+    )
+
+    def start() -> None:
+        try:
+            stream.start(request.blocksize, callback)
+        except NoServer as error:
+            raise DeviceError(f"{device} can't be started ({error})") from None
+
+    return start, opened

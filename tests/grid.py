@@ -41,6 +41,8 @@ class Cell:
     blocksize: int = 1024
     latency: str = "high"
     seconds: float = 20.0
+    device: str = ""
+    """What is captured, where that is not PortAudio's device of the server."""
     discards: tuple = ()
     """((after how many frames, how many are thrown away), …), for the trouble "discards"."""
 
@@ -176,7 +178,7 @@ def _capturing(cell, server, folder):
     if cell.trouble == "discards":
         env, _ = servers.discarding(env, folder, cell.discards)
     about = {
-        "device": "system, JACK" if cell.jack else "rtmon",
+        "device": cell.device or ("system, JACK" if cell.jack else "rtmon"),
         "channels": 1 if cell.jack else 2,
         "blocksize": cell.blocksize,
         "latency": cell.latency,

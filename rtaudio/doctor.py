@@ -19,9 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import rtaudio
+from rtaudio.capture import libpulse
+from rtaudio.capture.devices import MONITOR
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from rtaudio.capture.devices import Device
 
 ANSWER_S = 15.0
 
@@ -50,6 +54,7 @@ _PACKAGES = {
     "OpenGL": ("libgl1 libegl1 libgl1-mesa-dri", "mesa-libGL mesa-libEGL mesa-dri-drivers", "mesa"),
     "fontconfig": ("libfontconfig1", "fontconfig", "fontconfig"),
     "pactl": ("pulseaudio-utils", "pulseaudio-utils", "libpulse"),
+    "libpulse": ("libpulse0", "pulseaudio-libs", "libpulse"),
     "alsa-pulse": ("libasound2-plugins", "alsa-plugins-pulseaudio", "alsa-plugins"),
 }
 _RESTART = "systemctl --user restart pipewire wireplumber, pulseaudio -k, or killall jackd"
@@ -81,7 +86,9 @@ def checks() -> Iterator[Check]:
     yield sound
     yield server(hostapis)
     if sound.ok:
-        yield inputs()
+        check, devices = inputs()
+        yield check
+        yield monitors(devices)
     else:
         why = "inputs can't be listed without PortAudio"
         yield Check("inputs", False, "microphone", why, None)
@@ -136,7 +143,7 @@ def _pulse() -> str:
     return name[1].replace("pulseaudio", "PulseAudio") if name else ""
 
 
-def inputs() -> Check:
+def inputs() -> tuple[Check, list[Device]]:
     """The inputs, and which is the default."""
     from rtaudio.sources.block import SourceError
     from rtaudio.sources.microphone import devices
@@ -144,15 +151,50 @@ def inputs() -> Check:
     try:
         found = devices()
     except SourceError as error:
-        return Check("inputs", False, "microphone", str(error), None)
+        return Check("inputs", False, "microphone", str(error), None), []
     if not found:
-        return Check("inputs", False, "microphone", "no audio input", _mend_inputs())
+        return Check("inputs", False, "microphone", "no audio input", _mend_inputs()), []
     count = f"{len(found)} input{'s' if len(found) > 1 else ''}"
     default = next((device for device in found if device.default), None)
     if default is None:
         mend = "choose one with --device: rtaudio devices"
-        return Check("inputs", True, "microphone", f"{count}, none is the default", mend)
-    return Check("inputs", True, "microphone", f"{count}, the default is {default}", None)
+        return Check("inputs", True, "microphone", f"{count}, none is the default", mend), found
+    words = f"{count}, the default is {default}"
+    return Check("inputs", True, "microphone", words, _mend_route(found)), found
+
+
+def _mend_route(found: list[Device]) -> str | None:
+    """What lets PortAudio reach the sound server, too."""
+    servers = [device.hostapi for device in found if device.description]
+    names = " ".join(device.name for device in found if not device.description)
+    if not servers or "pulse" in names or "pipewire" in names:
+        return None
+    return f"for PortAudio's own way to {servers[0]}: {install('alsa-pulse')}"
+
+
+def monitors(found: list[Device]) -> Check:
+    """What outputs play, which sound servers let one hear."""
+    if sys.platform == "darwin":
+        mend = "to hear what is played: BlackHole (https://existential.audio/blackhole) is an input"
+        return Check("monitors", True, None, "macOS has no monitors of outputs", mend)
+    of_outputs = [device for device in found if device.monitor_of]
+    if of_outputs:
+        default = next((device for device in of_outputs if device.default), None)
+        words = f"{MONITOR} is {default.description}" if default else "none is the default"
+        count = f"{len(of_outputs)} monitor{'s' if len(of_outputs) > 1 else ''} of outputs"
+        return Check("monitors", True, None, f"{count}, {words}", None)
+    try:
+        name = _pulse()
+    except NoAnswer:
+        name = ""
+    if not name:
+        return Check("monitors", True, None, "no monitors without PulseAudio or PipeWire", None)
+    words = f"{name} answers, and none of its monitors is found"
+    try:
+        libpulse.library()
+    except libpulse.NoServer as error:
+        return Check("monitors", False, None, f"{words}: {error}", install("libpulse"))
+    return Check("monitors", False, None, words, "see pactl list short sources")
 
 
 def _mend_inputs() -> str:

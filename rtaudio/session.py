@@ -201,7 +201,7 @@ class Session:
 
     def _find_devices(self) -> None:
         try:
-            self._devices = devices()[:MOST_DEVICES]
+            self._devices = _offered(devices())
         except SourceError as error:
             self._devices = []
             self.tell(str(error))
@@ -229,9 +229,10 @@ class Session:
         if self._closed:
             return None
         old = self.run
-        microphone = Microphone(device.index)
+        wanted = device.name if device.description else device.index
+        microphone = Microphone(wanted)
         if isinstance(old.source, Microphone):
-            microphone = old.source.elsewhere(device.index)
+            microphone = old.source.elsewhere(wanted)
         settings = replace(old.settings, sr=old.asked_sr)
         try:
             run = Live(
@@ -261,6 +262,13 @@ class Session:
                 self.tell(f"{type(error).__name__}: {error}")
 
         self._errands.submit(do)
+
+
+def _offered(found: list[Device]) -> list[Device]:
+    """As many as there are digits: the default, what a sound server has, then all others."""
+    default = next((device for device in found if device.default), None)
+    ranked = sorted(found, key=lambda device: (device is not default, not device.description))
+    return ranked[:MOST_DEVICES]
 
 
 def _inside(remarks: tuple[Gap, ...], first: int) -> tuple[Gap, ...]:

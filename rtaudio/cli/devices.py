@@ -6,8 +6,10 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from rtaudio.capture.devices import MONITOR
 from rtaudio.cli import DONE, UNREADABLE
 from rtaudio.cli.options import new_parser
+from rtaudio.words import Words, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +26,6 @@ def main(argv: Sequence[str]) -> int:
     kind = "outputs" if args.outputs else "inputs"
     from rtaudio.sources.block import SourceError
     from rtaudio.sources.microphone import devices
-    from rtaudio.words import Words
 
     words = Words(args.quiet)
     try:
@@ -35,16 +36,23 @@ def main(argv: Sequence[str]) -> int:
     if not found:
         words.error(f"this machine has no audio {kind[:-1]}: rtaudio doctor says what is missing")
         return UNREADABLE
+    default = next((device for device in found if device.default), None)
     for device in found:
-        print(json.dumps(asdict(device)) if args.json else _line(device))
+        print(json.dumps(asdict(device)) if args.json else _line(device, device is default))
     return DONE
 
 
-def _line(device: Device) -> str:
+def _line(device: Device, default: bool) -> str:
     rates = ", ".join(str(rate) for rate in device.rates if rate != device.sr)
     channels = f"{device.channels} channel{'s' if device.channels > 1 else ''}"
-    other = f" (also {rates})" if rates else ""
-    return (
-        f"{'*' if device.default else ' '} {device.index:2}  {device.name} ({device.hostapi}), "
-        f"{channels}, {device.sr} Hz{other}"
-    )
+    index, _, name = str(device).partition(" ")
+    about = f"{name}, {channels}, {device.sr} Hz" + (f" (also {rates})" if rates else "")
+    return one_line(f"{'*' if default else ' '} {index:>2}  {about}{_of_server(device)}")
+
+
+def _of_server(device: Device) -> str:
+    """What else a sound server says of a source."""
+    if device.monitor_of:
+        how = f"{MONITOR} or {MONITOR}{device.monitor_of}" if device.default else ""
+        return f"; what {device.monitor_of} plays: -d {how or MONITOR + device.monitor_of}"
+    return f"; {device.hostapi}'s default" if device.default and device.description else ""

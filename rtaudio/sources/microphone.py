@@ -458,29 +458,31 @@ class Microphone:
                 moved = self._follows and stream.ring.finished in (OTHER_DEFAULT, REMOVED)
                 if not moved:  # else there is another output, as it seems
                     self._tell_lost(reason)
-                self._stream = yield from self._recover(stream.outage(), reason if moved else "")
+                self._stream = yield from self._recover(stream, reason if moved else "")
 
     def _tell_lost(self, reason: str) -> None:
         self._told_last = f"{self.name} is lost ({reason}): trying to get it back"
         self.tell(self._told_last)
 
-    def _tell_back(self, opened: Opened, missing_s: float) -> None:
-        before, self.name = self.name, _name(opened)
+    def _tell_back(self, opened: Opened, before: Opened, missing_s: float) -> None:
+        self.name = _name(opened)
         words = f"{self.name} is back after {missing_s:.1f} s"
-        if self.name != before:
-            words = f"the default output changed: {self.name} is heard, after {missing_s:.1f} s"
+        if opened.device != before.device:
+            words = f"the default output changed: now {self.name}, after {missing_s:.1f} s"
         self.tell("; ".join([words, *_conversions(opened, self.channels)]))
 
-    def _recover(self, outage: _Outage, untold: str) -> Generator[Block, None, _Stream | None]:
+    def _recover(self, lost: _Stream, untold: str) -> Generator[Block, None, _Stream | None]:
         """Try to get the device back, at once and then every second; None when told to stop.
 
         ``untold``: why it is lost, which is told if the first attempt fails.
         """
+        outage = lost.outage()
         while not self._stopping:
             began = self._host.now_ns()
             stream = yield from self._attempt(outage)
             if stream is not None:
-                self._tell_back(stream.opened, (self._host.now_ns() - outage.began_ns) / 1e9)
+                missing_s = (self._host.now_ns() - outage.began_ns) / 1e9
+                self._tell_back(stream.opened, lost.opened, missing_s)
                 self._restarts += 1
                 return stream
             if untold:

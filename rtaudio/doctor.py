@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import rtaudio
 from rtaudio.capture import libpulse
 from rtaudio.capture.devices import MONITOR
+from rtaudio.capture.server import source_devices
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -86,12 +87,11 @@ def checks() -> Iterator[Check]:
     yield sound
     yield server(hostapis)
     if sound.ok:
-        check, devices = inputs()
-        yield check
-        yield monitors(devices)
+        yield inputs()
     else:
         why = "inputs can't be listed without PortAudio"
         yield Check("inputs", False, "microphone", why, None)
+    yield monitors()
     text = fonts()
     yield text
     if text.ok:
@@ -143,7 +143,7 @@ def _pulse() -> str:
     return name[1].replace("pulseaudio", "PulseAudio") if name else ""
 
 
-def inputs() -> tuple[Check, list[Device]]:
+def inputs() -> Check:
     """The inputs, and which is the default."""
     from rtaudio.sources.block import SourceError
     from rtaudio.sources.microphone import devices
@@ -151,16 +151,16 @@ def inputs() -> tuple[Check, list[Device]]:
     try:
         found = devices()
     except SourceError as error:
-        return Check("inputs", False, "microphone", str(error), None), []
+        return Check("inputs", False, "microphone", str(error), None)
     if not found:
-        return Check("inputs", False, "microphone", "no audio input", _mend_inputs()), []
+        return Check("inputs", False, "microphone", "no audio input", _mend_inputs())
     count = f"{len(found)} input{'s' if len(found) > 1 else ''}"
     default = next((device for device in found if device.default), None)
     if default is None:
         mend = "choose one with --device: rtaudio devices"
-        return Check("inputs", True, "microphone", f"{count}, none is the default", mend), found
+        return Check("inputs", True, "microphone", f"{count}, none is the default", mend)
     words = f"{count}, the default is {default}"
-    return Check("inputs", True, "microphone", words, _mend_route(found)), found
+    return Check("inputs", True, "microphone", words, _mend_route(found))
 
 
 def _mend_route(found: list[Device]) -> str | None:
@@ -169,15 +169,15 @@ def _mend_route(found: list[Device]) -> str | None:
     names = " ".join(device.name for device in found if not device.description)
     if not servers or "pulse" in names or "pipewire" in names:
         return None
-    return f"for PortAudio's own way to {servers[0]}: {install('alsa-pulse')}"
+    return f"{servers[0]} answers, and ALSA can't reach it: {install('alsa-pulse')}"
 
 
-def monitors(found: list[Device]) -> Check:
+def monitors() -> Check:
     """What outputs play, which sound servers let one hear."""
     if sys.platform == "darwin":
         mend = "to hear what is played: BlackHole (https://existential.audio/blackhole) is an input"
         return Check("monitors", True, None, "macOS has no monitors of outputs", mend)
-    of_outputs = [device for device in found if device.monitor_of]
+    of_outputs = [device for device in source_devices(0) if device.monitor_of]
     if of_outputs:
         default = next((device for device in of_outputs if device.default), None)
         words = f"{MONITOR} is {default.description}" if default else "none is the default"

@@ -409,6 +409,10 @@ class _PulseProtocol(_Server):
         done = subprocess.run(["pactl", "info"], env=self.env, capture_output=True, timeout=10)
         return done.returncode == 0
 
+    def ask(self, *command):
+        """Run a client program of the server; what it prints."""
+        return self._ask(*command)
+
     def pactl(self, *words):
         """Ask the server for something; what it answers."""
         return self._ask("pactl", *map(str, words))
@@ -433,10 +437,10 @@ class _PulseProtocol(_Server):
         return self._client("paplay", "-d", "rt", str(path))
 
     @contextmanager
-    def listen(self, latency_ms):
+    def listen(self, latency_ms, monitor="rt.monitor"):
         """Another client that hears the monitor, and wants so small a latency."""
         client = self._client(
-            *("parec", "-d", "rt.monitor", f"--latency-msec={latency_ms}", "--raw"),
+            *("parec", "-d", monitor, f"--latency-msec={latency_ms}", "--raw"),
             stdout=subprocess.DEVNULL,
         )
         try:

@@ -47,7 +47,8 @@ def ask(env):
         found[check.check] = check
         assert check.ok or check.mend or check.check in ("inputs", "opengl")
     assert (
-        list(found) == "python portaudio server inputs fonts opengl parquet models clusters".split()
+        list(found)
+        == "python portaudio server inputs monitors fonts opengl parquet models clusters".split()
     )
     broken = {check.needed for check in found.values() if not check.ok} - {None}
     assert done.returncode == bool(broken)
@@ -113,7 +114,10 @@ def test_all_is_well_with_pulseaudio(tmp_path):
     assert "sound server: PulseAudio;" in found["server"].found
     assert found["server"].mend is None
     count, default = listed.strip().split(" ", 1)
+    default = default.partition(" 4 ")[0]  # the server's own
     assert found["inputs"].found == f"{count} inputs, the default is {default}"
+    said = "1 monitor of outputs, monitor: is Monitor of Null Output"
+    assert found["monitors"].found == said
 
 
 def test_jack_answers(tmp_path):
@@ -145,10 +149,15 @@ def test_a_server_that_hangs(here, tmp_path):
 def test_a_server_that_alsa_does_not_reach(here, tmp_path):
     with Pulse(tmp_path) as pulse:
         here.setenv("PULSE_SERVER", pulse.env["PULSE_SERVER"])
-        assert doctor.inputs().ok
+        check = doctor.inputs()
+        assert check.ok
+        assert check.mend is None
         here.setenv("ALSA_PLUGIN_DIR", "/nowhere")
         check = doctor.inputs()
-    assert not check.ok
+    assert check.ok  # without ALSA
+    assert (
+        check.found == "1 input, the default is 0 Monitor of Null Output (rt.monitor, PulseAudio)"
+    )
     assert (
         check.mend == f"PulseAudio answers, and ALSA can't reach it: {doctor.install('alsa-pulse')}"
     )

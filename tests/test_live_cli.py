@@ -678,17 +678,23 @@ def test_devices_and_one_that_is_not_there(here, capsys, use):
         listed = capsys.readouterr().out.splitlines()
         assert main(["devices", "--json"]) == 0
         devices = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-        assert sum(device["default"] for device in devices) == 1
-        for line, device in zip(listed, devices, strict=True):
+        *of_portaudio, monitor = devices
+        assert sum(device["default"] for device in of_portaudio) == 1
+        assert listed[-1].startswith("   4  Monitor of Null Output (rt.monitor, PulseAudio), ")
+        assert listed[-1].endswith("; what rt plays: -d monitor: or monitor:rt")
+        assert (monitor["description"], monitor["monitor_of"]) == ("Monitor of Null Output", "rt")
+        for line, device in zip(listed, of_portaudio, strict=False):
             assert line.startswith("*" if device["default"] else " ")
             assert f" {device['index']}  {device['name']} ({device['hostapi']}), " in line
+        for line, device in zip(listed, devices, strict=True):
             assert f"{device['channels']} channel" in line
             assert f", {device['sr']} Hz" in line
         assert any("rtmon" in device["name"] for device in devices)
         assert main("live --headless -d bluetooth --record take.wav".split()) == 3
         err = capsys.readouterr().err
         assert err.startswith("rtaudio: there is no input 'bluetooth'; inputs are: ")
-        assert all(f"{device['index']} {device['name']}" in err for device in devices)
+        assert all(f"{device['index']} {device['name']}" in err for device in of_portaudio)
+        assert "4 Monitor of Null Output (rt.monitor, PulseAudio)" in err
         assert err.count("\n") == 1
         assert not (here / "take.wav").exists()
 

@@ -53,7 +53,7 @@ def test_a_server_that_died_meanwhile_is_none(tmp_path, use):
     with Pulse(tmp_path) as pulse:
         use(pulse.env)
         with captured("rtmon"):
-            code = "import ctypes; from rtaudio.capture import server; "
+            code = "from rtaudio.capture import server; "
             code += "server.PLUGINS = (b'libc',); print(repr(server.sound_server('ALSA')))"
             pulse.kill()
             done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

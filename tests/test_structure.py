@@ -16,10 +16,9 @@ STANDARD = sys.stdlib_module_names | {"__future__"}
 # Room (longest prefix wins) → what it may import besides itself and the standard library.
 ROOMS = {
     "rtaudio.analysis": {"numpy", "scipy", "numba", "rocket_fft", "soxr"},
-    "rtaudio.capture": {"numpy", "rtaudio.capture.server"},
+    "rtaudio.capture": {"numpy"},
     "rtaudio.capture.__main__": {"rtaudio.capture", "sounddevice"},
     "rtaudio.capture.play": {"sounddevice"},
-    "rtaudio.capture.server": {"pulsectl"},
     "rtaudio.sources": {"numpy", "soundfile", "fsspec", "rtaudio.capture"},
     "rtaudio.consumers": {
         *("numpy", "pyarrow", "rtaudio", "rtaudio.analysis", "rtaudio.sources"),
@@ -87,7 +86,7 @@ ROOMS = {
         *("rtaudio.session", "rtaudio.view", "numpy", "rtaudio.books", "rtaudio.latency"),
         *("rtaudio.roundtrip", "numba", "rtaudio.learn", "rtaudio.archive", "rtaudio.processes"),
     },
-    "rtaudio.doctor": {"rtaudio", "rtaudio.sources"},
+    "rtaudio.doctor": {"rtaudio", "rtaudio.capture", "rtaudio.sources"},
     "rtaudio.__main__": {"rtaudio.cli"},
     "rtaudio": {
         *("rtaudio.analysis", "rtaudio.sources", "rtaudio.recordings", "rtaudio.pipeline"),

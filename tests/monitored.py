@@ -35,6 +35,8 @@ class Heard:
         """[(before which count, of all that were played, how many are missing), …]"""
         self.inexact = 0
         """How many samples are no count, or not the one of their channel."""
+        self.over = False
+        """Whether what still comes is not looked at: the player ends."""
         self._next = None  # count, modulo COUNTS
         self._played = 0  # counts, heard or missing
 
@@ -44,7 +46,7 @@ class Heard:
             samples = samples[np.cumsum(samples.any(1)) > 0]
             if len(samples):
                 self.begun.set()
-        if not len(samples):
+        if self.over or not len(samples):
             return
         values = samples.astype(np.float64) * SCALE
         count = values[:, 0].astype(np.int64) - 1
@@ -58,6 +60,11 @@ class Heard:
             self.breaks.append((int(played[i]) - 1, int(steps[i]) - 1))
         self._next, self._played = int(count[-1]) + 1, int(played[-1])
         self.samples += len(samples)
+
+    def enough(self, samples):
+        """Wait until so many samples of the counter were heard, and look at no more."""
+        servers.wait_for(lambda: self.samples >= samples, "counter")
+        self.over = True
 
     @property
     def whole(self):

@@ -29,9 +29,11 @@ if TYPE_CHECKING:
 
 def all_inputs(host: Any, ask_rates: bool = False) -> list[Device]:
     """PortAudio's inputs, and behind them those that the sound server has."""
-    # First: PortAudio asks by opening, after which an idle source may have another rate.
     sources = source_devices(first=len(host.query_devices()))
-    return inputs(host, ask_rates) + sources
+    found = inputs(host, ask_rates)
+    if ask_rates and sources:
+        pulse.restore_rates(sources)
+    return found + sources
 
 
 LISTS = {"inputs": all_inputs, "outputs": outputs}

@@ -52,9 +52,14 @@ class Device:
 
     def __str__(self) -> str:
         """Index, name and host API, as messages show it."""
+        return f"{self.index} {self.label}"
+
+    @property
+    def label(self) -> str:
+        """Name and host API, and what a sound server calls it."""
         if self.description:
-            return f"{self.index} {self.description} ({self.name}, {self.hostapi})"
-        return f"{self.index} {self.name} ({self.hostapi})"
+            return f"{self.description} ({self.name}, {self.hostapi})"
+        return f"{self.name} ({self.hostapi})"
 
 
 def inputs(host: Any, ask_rates: bool = False) -> list[Device]:

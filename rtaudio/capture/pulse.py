@@ -10,6 +10,7 @@ does (its flags, its latency), so that the clocks behave as `host_kinds` describ
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import threading
 import time
@@ -208,6 +209,21 @@ class PulseStream:
             self._ended = self._ended or wire.OTHER_DEFAULT
 
 
+def restore_rates(before: list[Device]) -> None:
+    """Give those idle sources their rates back that PulseAudio has changed for somebody else.
+
+    It does that for each stream, and keeps it: so a stream at the old rate is opened and closed.
+    """
+    with contextlib.suppress(NoServer), Connection() as connection:
+        for device, channel_map in sources(connection):
+            sr = next((old.sr for old in before if old.name == device.name), device.sr)
+            if sr != device.sr:
+                spec = SampleSpec(libpulse.FLOAT32LE, sr, device.channels)
+                PulseStream(
+                    connection, device.name, spec, channel_map, sr, None, lambda reason: None
+                )
+
+
 def open_source(
     request: wire.Request,
     make_callback: Callable[[int, int, int], Callable[..., None]],
@@ -247,14 +263,16 @@ def _open(
     least = request.channels or request.least_channels
     if least > device.channels:
         if request.again is None:
-            raise DeviceError(f"{device} has {device.channels} channel(s), not {least}")
+            raise DeviceError(f"{device.label} has {device.channels} channel(s), not {least}")
         channels, channel_map = least, ChannelMap()  # as it was before: mixed by the server
         connection.pa.channel_map_init_extend(byref(channel_map), channels, 0)
     latency = request.latency
     wish_s = LATENCIES_S[latency] if isinstance(latency, str) else latency
     samples = wire.RING_S * sr
     if 2 * request.blocksize > samples:
-        raise DeviceError(f"{device}: a blocksize of {request.blocksize} is over {samples // 2}")
+        raise DeviceError(
+            f"{device.label}: a blocksize of {request.blocksize} is over {samples // 2}"
+        )
     records = samples // min(request.blocksize or 32, 32)
     callback = make_callback(channels, samples, records)
     try:
@@ -268,7 +286,7 @@ def _open(
             finished,
         )
     except NoServer as error:
-        raise DeviceError(f"{device} can't be opened ({error}): is it still there?") from None
+        raise DeviceError(f"{device.label} can't be opened ({error}): is it still there?") from None
     opened = wire.Opened(
         device.index,
         device.name,
@@ -291,6 +309,6 @@ def _open(
         try:
             stream.start(request.blocksize, callback)
         except NoServer as error:
-            raise DeviceError(f"{device} can't be started ({error})") from None
+            raise DeviceError(f"{device.label} can't be started ({error})") from None
 
     return start, opened

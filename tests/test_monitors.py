@@ -1,0 +1,490 @@
+"""What outputs play, heard by their monitors: of PulseAudio and PipeWire, the real servers."""
+
+import socket
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import pytest
+from monitored import Heard, channel_map, load_sink, playing, set_rate
+from servers import Jack, PipeWire, Pulse, private_env, wait_for
+
+import rtaudio
+from rtaudio.capture.devices import Device, DeviceError, choose_by, find_source
+from rtaudio.capture.libpulse import FLOAT32LE, Connection, NoServer, SampleSpec
+from rtaudio.capture.pulse import PulseStream
+from rtaudio.capture.server import sources
+from rtaudio.capture.wire import Request
+from rtaudio.cli import main
+
+SERVERS = pytest.mark.parametrize("server", [Pulse, PipeWire])
+BACK_S = 3.0
+
+
+@contextmanager
+def hearing(device, **options):
+    """A microphone that is listened to in a thread, as ``live`` does; yields what came of it."""
+    run = SimpleNamespace(heard=Heard(), said=[], gaps=[], lengths=set(), samples=0, error=None)
+    run.microphone = rtaudio.Microphone(device, tell=run.said.append, **options)
+    opened = threading.Event()
+
+    def listen():
+        try:
+            with run.microphone as microphone:
+                opened.set()
+                for block in microphone:
+                    run.gaps += block.gaps
+                    run.samples += len(block.samples)
+                    if len(block.samples):
+                        run.lengths.add(len(block.samples))
+                        run.heard.take(block.samples)
+        except rtaudio.SourceError as error:
+            run.error = error
+            opened.set()
+
+    thread = threading.Thread(target=listen)
+    thread.start()
+    try:
+        assert opened.wait(20)
+        yield run
+    finally:
+        run.microphone.stop()
+        thread.join()
+
+
+def goes_on(run, seconds=1.0):
+    """Wait until so much more has come."""
+    until = run.samples + seconds * run.microphone.sr
+    wait_for(lambda: run.samples >= until, "sound")
+
+
+def unload(server, sink):
+    for line in server.pactl("list", "short", "modules").splitlines():
+        if f"sink_name={sink} " in line:
+            server.pactl("unload-module", line.split()[0])
+    wait_for(lambda: f"\t{sink}.monitor\t" not in server.pactl("list", "short", "sources"), "end")
+
+
+# --- the list ---------------------------------------------------------------------------------
+
+
+@SERVERS
+def test_the_sources_of_a_server_are_inputs(tmp_path, use, server):
+    with server(tmp_path) as running:
+        use(running.env)
+        load_sink(running, "six", 44100, 6, description="Six")
+        running.pactl("set-default-sink", "six")
+        found = [device for device in rtaudio.devices() if device.description]
+        every = rtaudio.devices()
+    assert [device.name for device in found] == ["rt.monitor", "six.monitor"]
+    assert [device.monitor_of for device in found] == ["rt", "six"]
+    assert [(device.sr, device.channels) for device in found] == [(48000, 2), (44100, 6)]
+    assert [device.default for device in found] == [False, True]
+    assert found[1].description == "Monitor of Six"
+    assert {device.hostapi for device in found} == {server.__name__.replace("Pulse", "PulseAudio")}
+    assert [device.index for device in every[-2:]] == [len(every) - 2, len(every) - 1]
+    assert every[-2:] == found
+
+
+def test_a_microphone_of_a_server_goes_by_its_name(tmp_path, use):
+    with Pulse(tmp_path) as pulse:
+        use(pulse.env)
+        words = ("source_name=throat", "master=rt.monitor", "channels=1", "channel_map=mono")
+        pulse.pactl("load-module", "module-remap-source", *words)
+        device = next(device for device in rtaudio.devices() if device.name == "throat")
+        assert (device.monitor_of, device.channels) == ("", 1)
+        for wanted in ("throat", "THROAT, pulseaudio", device.index):
+            with hearing(wanted) as run:
+                assert run.microphone.opened.device == "throat"
+                goes_on(run, 0.1)
+
+
+# --- which one is meant -----------------------------------------------------------------------
+
+USB = "alsa_output.usb-Focusrite_Scarlett-00.analog-stereo"
+DEVICES = [
+    Device(0, "Scarlett: USB Audio (hw:1,0)", "ALSA", 2, 48000),
+    Device(1, "default", "ALSA", 32, 44100, default=True),
+    Device(2, f"{USB}.monitor", "PipeWire", 2, 48000, (), False, "Monitor of Scarlett", USB),
+    Device(3, "hdmi.monitor", "PipeWire", 2, 48000, (), True, "Monitor of HDMI", "hdmi"),
+    Device(4, "hdmi-2.monitor", "PipeWire", 2, 48000, (), False, "Monitor of HDMI 2", "hdmi-2"),
+    Device(5, "alsa_input.usb-Rode", "PipeWire", 1, 48000, (), True, "Rode NT-USB"),
+]
+
+
+@pytest.mark.parametrize(
+    ("words", "index"),
+    [
+        ("monitor:", 3),
+        (" monitor: ", 3),
+        ("monitor:hdmi", 3),  # its whole name
+        ("monitor:HDMI 2", 4),
+        ("monitor:Monitor of HDMI", 3),
+        ("monitor:scarlett", 2),
+        ("monitor: focusrite stereo", 2),
+        ("monitor:hdmi-2.monitor", 4),
+        ("hdmi.monitor", 3),
+        ("rode", 5),
+    ],
+)
+def test_the_source_that_is_meant(words, index):
+    assert find_source(DEVICES, Request(words)).index == index
+
+
+@pytest.mark.parametrize(
+    ("words", "index"),
+    [
+        ("scarlett", 0),  # PortAudio's, as ever
+        ("scarlett, pipewire", 2),
+        ("monitor scarlett", 2),
+        ("usb", 0),
+        ("nt-usb", 5),  # a microphone before a monitor
+        ("usb pipewire", 5),
+        (None, 1),
+        (4, 4),
+    ],
+)
+def test_a_name_means_a_monitor_where_nothing_else_has_it(words, index):
+    assert choose_by(DEVICES, words).index == index
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("monitor:hd", "'hd' is more than one output; monitor:hdmi (Monitor of HDMI); monitor:hdm"),
+        ("monitor:usb3", f"there is no output 'usb3'; monitor:{USB} (Monitor of Scarlett); monito"),
+        ("monitor:rode", "there is no output 'rode'; "),
+    ],
+)
+def test_what_is_said_where_none_or_several_are_meant(words, said):
+    with pytest.raises(DeviceError) as raised:
+        find_source(DEVICES, Request(words))
+    assert str(raised.value).startswith(said)
+
+
+def test_where_nothing_is_the_default_or_there_is_no_output():
+    with pytest.raises(DeviceError, match="there is no default output; monitor:hdmi-2 "):
+        find_source([DEVICES[4]], Request("monitor:"))
+    with pytest.raises(DeviceError, match="there is no default output: nothing can be heard"):
+        find_source([DEVICES[5]], Request("monitor:"))
+
+
+def test_thousands_of_sources_are_told_in_a_line():
+    names = [f"sink-{n:04}" for n in range(5000)]
+    many = [
+        Device(n, f"{name}.monitor", "PipeWire", 2, 48000, (), False, f"Monitor of {name}", name)
+        for n, name in enumerate(names)
+    ]
+    assert find_source(many, Request("monitor:sink-4711")).index == 4711
+    for find in (find_source, lambda devices, request: choose_by(devices, request.device)):
+        for words in ("monitor:sink", "monitor:none", "none at all"):
+            with pytest.raises(DeviceError) as raised:
+                find(many, Request(words))
+            assert len(str(raised.value)) < 2000
+            assert str(raised.value).endswith("and 4980 more")
+
+
+def test_dozens_of_real_sources(tmp_path, use, capsys):
+    with Pulse(tmp_path) as pulse:
+        use(pulse.env)
+        for n in range(50):  # about as many as the server takes
+            load_sink(pulse, f"sink-{n:02}")
+        assert main(["devices"]) == 0
+        out = capsys.readouterr().out
+        assert sum("Null Output (sink-" in line for line in out.splitlines()) == 50
+        with hearing("monitor:sink-42") as run:
+            assert run.microphone.name == "Monitor of Null Output (sink-42.monitor, PulseAudio)"
+            goes_on(run, 0.1)
+
+
+# --- the samples ------------------------------------------------------------------------------
+
+
+@SERVERS
+@pytest.mark.parametrize("sr", [44100, 48000])
+def test_what_is_played_is_heard_bit_for_bit(tmp_path, use, server, sr):
+    with server(tmp_path, sr=sr) as running:
+        use(running.env)
+        set_rate(running, sr)
+        for channels in (1, 2, 6):
+            sink = f"sink{channels}"
+            load_sink(running, sink, sr, channels)
+            with (
+                hearing(f"monitor:{sink}", blocksize=0) as odd,
+                hearing(f"monitor:{sink}", blocksize=1024) as even,
+                playing(running, sink, sr, channels, channel_map(running, sink)),
+            ):
+                for run in (odd, even):
+                    run.heard.enough(sr)
+            for run in (odd, even):
+                assert run.heard.whole, (sink, run.heard.breaks, run.heard.inexact)
+                assert (run.microphone.sr, run.microphone.channels) == (sr, channels)
+                assert (run.gaps, run.microphone.notes) == ([], [])
+            assert even.lengths == {1024}
+
+
+def test_the_first_channels_alone_and_another_rate(tmp_path, use):
+    with Pulse(tmp_path, channels=6) as pulse:
+        use(pulse.env)
+        with (
+            hearing("monitor:", channels=2) as two,
+            hearing("monitor:", sr=8000) as slow,
+            playing(pulse, "rt", 48000, 6, channel_map(pulse, "rt")),
+        ):
+            two.heard.enough(24000)
+            goes_on(slow, 0.1)
+        assert two.heard.whole
+        assert two.microphone.notes == ["the first 2 of its 6 channels"]
+        assert slow.microphone.notes == ["PulseAudio resamples its 48000 Hz to 8000"]
+        with hearing("monitor:", channels=7) as run:
+            pass
+    assert str(run.error) == (
+        "Monitor of Null Output (rt.monitor, PulseAudio) has 6 channel(s), not 7"
+    )
+
+
+@SERVERS
+def test_an_idle_output_is_told_once_and_not_as_a_muted_microphone(tmp_path, use, server):
+    with server(tmp_path) as running:
+        use(running.env)
+        with hearing("monitor:") as run:
+            for _ in range(2):
+                wait_for(lambda: run.said, "word")
+                with playing(running, "rt", 48000, 2, channel_map(running, "rt")):
+                    before = run.heard.samples
+                    wait_for(lambda before=before: run.heard.samples > before + 4800, "counter")
+                goes_on(run, 3.0)
+    assert run.said == [f"{run.microphone.name} is idle: nothing has been played for 2 s"]
+    assert run.gaps == []
+
+
+# --- what changes meanwhile -------------------------------------------------------------------
+
+
+@SERVERS
+def test_the_default_output_is_followed(tmp_path, use, server):
+    with server(tmp_path) as running:
+        use(running.env)
+        load_sink(running, "other", 48000, 6, description="Other")
+        running.pactl("set-default-sink", "rt")
+        positions = channel_map(running, "other")
+        with hearing("monitor:") as run, playing(running, "other", 48000, 6, positions):
+            goes_on(run)
+            assert not run.heard.begun.is_set()
+            running.pactl("set-default-sink", "other")
+            wait_for(run.heard.begun.is_set, "counter", BACK_S)
+            run.heard.enough(48000)
+            changed = list(run.said), list(run.gaps), run.microphone.name
+    said, gaps, name = changed
+    assert len(said) == 1
+    assert said[0].startswith(f"the default output changed: now {name}, after ")
+    assert said[0].endswith(" s; the first 2 of its 6 channels")
+    assert "Monitor of Other" in name
+    assert [gap.cause for gap in gaps] == ["outage"]
+    assert run.heard.whole
+    stats = run.microphone.stats
+    assert (stats.restarts, stats.lost) == (1, gaps[0].length)
+    assert stats.processed + stats.dropped == stats.delivered
+
+
+@SERVERS
+def test_a_followed_output_may_have_another_rate_and_fewer_channels(tmp_path, use, server):
+    with server(tmp_path) as running:
+        use(running.env)
+        load_sink(running, "other", 44100, 1, description="Other")
+        running.pactl("set-default-sink", "rt")
+        with hearing("monitor:") as run:
+            goes_on(run)
+            running.pactl("set-default-sink", "other")
+            wait_for(lambda: run.said, "word", BACK_S)
+            goes_on(run)
+        hostapi = run.microphone.opened.hostapi
+    assert run.said[0].endswith(
+        f"; {hostapi} resamples its 44100 Hz to 48000; {hostapi} mixes its 1 channel to 2"
+    )
+    assert (run.microphone.sr, run.microphone.channels) == (48000, 2)
+
+
+@SERVERS
+def test_an_output_that_goes_is_not_replaced_and_comes_back_by_name(tmp_path, use, server):
+    with server(tmp_path) as running:
+        use(running.env)
+        load_sink(running, "other")
+        positions = channel_map(running, "other")
+        with hearing("monitor:rt") as run, playing(running, "other", 48000, 2, positions):
+            goes_on(run)
+            unload(running, "rt")
+            wait_for(lambda: run.said, "word")
+            wait_for(lambda: run.microphone.stats.outage > 48000, "outage")
+            running.load_sink()
+            wait_for(lambda: len(run.said) > 1, "device", BACK_S)
+            goes_on(run)
+    lost, back = run.said[:2]
+    assert lost.endswith(" is lost (it was removed): trying to get it back")
+    assert back.startswith(f"{run.microphone.name} is back after ")
+    assert [gap.cause for gap in run.gaps] == ["outage"] * len(run.gaps)
+    assert not run.heard.begun.is_set()  # not for a moment
+
+
+@SERVERS
+@pytest.mark.parametrize("device", ["monitor:", "monitor:rt"])
+def test_a_server_that_is_killed_and_comes_back(tmp_path, use, server, device):
+    with server(tmp_path) as running:
+        use(running.env)
+        with hearing(device) as run:
+            goes_on(run)
+            running.kill()
+            wait_for(lambda: run.said, "word")
+            running.start()
+            wait_for(lambda: len(run.said) > 1, "device", BACK_S)
+            with playing(running, "rt", 48000, 2, channel_map(running, "rt")):
+                run.heard.enough(48000)
+    lost, back = run.said[:2]
+    assert lost.endswith(" is lost (the sound server ended): trying to get it back")
+    assert back.startswith(f"{run.microphone.name} is back after ")
+    assert run.heard.whole
+
+
+def test_a_followed_output_that_goes_where_there_is_no_other(tmp_path, use):
+    with Pulse(tmp_path) as pulse:
+        use(pulse.env)
+        with hearing("monitor:") as run:
+            goes_on(run)
+            pulse.unload_sink()
+            wait_for(lambda: run.said, "word", BACK_S)
+            pulse.load_sink()
+            wait_for(lambda: len(run.said) > 1, "device", BACK_S)
+    assert run.said[0].endswith(" is lost (it was removed): trying to get it back")
+    assert run.said[1].startswith(f"{run.microphone.name} is back after ")
+
+
+# --- bad input --------------------------------------------------------------------------------
+
+
+def refused(env, device, capsys, use):
+    """What the command says where it can't hear a monitor."""
+    use(env)
+    assert main(["live", "--headless", "-d", device, "--duration", "1"]) == 3
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    return err
+
+
+def test_without_a_server(capsys, use):
+    said = refused(private_env(PULSE_SERVER="unix:/nowhere"), "monitor:", capsys, use)
+    assert said.startswith("rtaudio: monitor: needs PulseAudio or PipeWire, and neither answers (")
+
+
+def test_where_jack_alone_runs(tmp_path, capsys, use):
+    with Jack(tmp_path) as jack:
+        env = jack.env | {"PULSE_SERVER": "unix:/nowhere"}
+        said = refused(env, "monitor:", capsys, use)
+    assert "monitor: needs PulseAudio or PipeWire, and neither answers (" in said
+
+
+def test_a_server_that_refuses_us(tmp_path, capsys, use):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with Pulse(tmp_path) as pulse:  # one who comes by TCP has to show a cookie
+        words = ("listen=127.0.0.1", f"port={port}", f"auth-cookie={tmp_path}/of-another")
+        pulse.pactl("load-module", "module-native-protocol-tcp", *words)
+        env = pulse.env | {"PULSE_SERVER": f"tcp:127.0.0.1:{port}"}
+        said = refused(env, "monitor:", capsys, use)
+    assert "neither answers (Access denied)" in said
+
+
+def test_a_server_that_hangs(tmp_path, capsys, use):
+    with Pulse(tmp_path) as pulse:
+        pulse.stop()
+        said = refused(pulse.env, "monitor:", capsys, use)
+        pulse.cont()
+    assert "neither answers (no answer in 5 s)" in said
+
+
+def test_a_name_that_matches_two_outputs(tmp_path, capsys, use):
+    with Pulse(tmp_path) as pulse:
+        load_sink(pulse, "rt2")
+        said = refused(pulse.env, "monitor:null", capsys, use)
+    assert said == (
+        "rtaudio: 'null' is more than one output; monitor:rt (Monitor of Null Output); "
+        "monitor:rt2 (Monitor of Null Output)\n"
+    )
+
+
+@SERVERS
+def test_an_output_that_goes_while_it_is_opened(tmp_path, use, server):
+    with server(tmp_path) as running:
+        use(running.env)
+        with Connection() as connection:
+            source = next(s for s in sources(connection) if s.device.monitor_of == "rt")
+            unload(running, "rt")
+            spec = SampleSpec(FLOAT32LE, 48000, 2)
+            with pytest.raises(NoServer):
+                PulseStream(
+                    *(connection, source.device.name, spec, source.channel_map, 1024),
+                    *(None, lambda reason: None),
+                )
+
+
+def test_outputs_that_come_and_go_while_they_are_opened(tmp_path, use):
+    with Pulse(tmp_path) as pulse:
+        use(pulse.env)
+        over = threading.Event()
+
+        def come_and_go():
+            while not over.is_set():
+                pulse.unload_sink()
+                pulse.load_sink()
+
+        thread = threading.Thread(target=come_and_go)
+        thread.start()
+        try:
+            for _ in range(10):
+                with hearing("monitor:rt") as run:
+                    pass
+                assert run.error is None or "\n" not in str(run.error)
+        finally:
+            over.set()
+            thread.join()
+
+
+def test_no_playback_is_begun_and_nothing_of_the_server_is_changed(tmp_path, use):
+    kinds = ("modules", "sinks", "sources", "sink-inputs")
+    with Pulse(tmp_path) as pulse:
+        use(pulse.env)
+        before = [pulse.pactl("list", "short", kind) for kind in kinds]
+        with hearing("monitor:") as run:
+            goes_on(run, 0.2)
+            during = [pulse.pactl("list", "short", kind) for kind in kinds]
+    states = str.maketrans("", "")
+    plain = lambda text: text.replace("RUNNING", "IDLE").translate(states)  # noqa: E731
+    assert [plain(text) for text in during] == [plain(text) for text in before]
+
+
+def test_libpulse_is_not_needed_where_it_is_not(tmp_path):
+    code = """
+import ctypes
+real = ctypes.CDLL
+def missing(name, *args, **more):
+    if "libpulse" in str(name):
+        raise OSError(name)
+    return real(name, *args, **more)
+ctypes.CDLL = missing
+from rtaudio.capture.server import connect, source_devices, sound_server
+from rtaudio.capture.devices import DeviceError
+print(source_devices(0))
+try:
+    connect()
+except DeviceError as error:
+    print(error)
+"""
+    with Pulse(tmp_path) as pulse:
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=pulse.env, capture_output=True, text=True
+        )
+    listed, said = done.stdout.splitlines()
+    assert (listed, done.stderr) == ("[]", "")
+    assert "neither answers (libpulse is missing)" in said

@@ -19,9 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import rtaudio
-from rtaudio.capture import libpulse
-from rtaudio.capture.devices import MONITOR
-from rtaudio.capture.server import source_devices
+from rtaudio.capture.devices import MONITOR, DeviceError
+from rtaudio.capture.process import list_devices
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -177,7 +176,11 @@ def monitors() -> Check:
     if sys.platform == "darwin":
         mend = "to hear what is played: BlackHole (https://existential.audio/blackhole) is an input"
         return Check("monitors", True, None, "macOS has no monitors of outputs", mend)
-    of_outputs = [device for device in source_devices(0) if device.monitor_of]
+    why = "none of its monitors is found"
+    try:
+        of_outputs = [device for device in list_devices("sources") if device.monitor_of]
+    except DeviceError as error:
+        of_outputs, why = [], str(error)
     if of_outputs:
         default = next((device for device in of_outputs if device.default), None)
         words = f"{MONITOR} is {default.description}" if default else "none is the default"
@@ -189,12 +192,8 @@ def monitors() -> Check:
         name = ""
     if not name:
         return Check("monitors", True, None, "no monitors without PulseAudio or PipeWire", None)
-    words = f"{name} answers, and none of its monitors is found"
-    try:
-        libpulse.library()
-    except libpulse.NoServer as error:
-        return Check("monitors", False, None, f"{words}: {error}", install("libpulse"))
-    return Check("monitors", False, None, words, "see pactl list short sources")
+    mend = install("libpulse") if "libpulse" in why else "pactl list short sources shows them"
+    return Check("monitors", False, None, f"{name} answers, but {why}", mend)
 
 
 def _mend_inputs() -> str:

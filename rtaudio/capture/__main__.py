@@ -20,23 +20,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from rtaudio.capture import pulse, ring, wire
 from rtaudio.capture.devices import Device, DeviceError, choose, inputs, outputs
-from rtaudio.capture.server import means_server, source_devices
+from rtaudio.capture.server import connect, means_server, source_devices
+from rtaudio.capture.server import sources as server_sources
 from rtaudio.capture.stream import Callback, no_graph, open_stream, realtime_priority
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def all_inputs(host: Any, ask_rates: bool = False) -> list[Device]:
-    """PortAudio's inputs, and behind them those that the sound server has."""
-    sources = source_devices(first=len(host.query_devices()))
-    found = inputs(host, ask_rates)
-    if ask_rates and sources:
-        pulse.restore_rates(sources)
-    return found + sources
-
-
-LISTS = {"inputs": all_inputs, "outputs": outputs}
 OPENING_S = 20  # a sound system that has not answered then never will
 
 
@@ -49,13 +40,37 @@ def main() -> NoReturn:
     try:
         request = wire.Request.from_json(sys.stdin.readline())
         if sys.argv[1] in LISTS:
-            devices = LISTS[sys.argv[1]](_host(request), ask_rates=True)
+            devices = LISTS[sys.argv[1]](request)
             _write(answer_fd, json.dumps([asdict(device) for device in devices]) + "\n")
         else:
             _capture(request, int(sys.argv[1]), answer_fd, int(sys.argv[2]))
     except DeviceError as error:
         _write(answer_fd, wire.answer_to_json(str(error)))
     os._exit(0)
+
+
+def list_inputs(request: wire.Request) -> list[Device]:
+    """PortAudio's inputs with their rates, and behind them those that the sound server has."""
+    host = _host(request)
+    sources = source_devices(first=len(host.query_devices()))
+    found = inputs(host, ask_rates=True)
+    if sources:
+        pulse.restore_rates(sources)
+    return found + sources
+
+
+def list_outputs(request: wire.Request) -> list[Device]:
+    """PortAudio's outputs with their rates."""
+    return outputs(_host(request), ask_rates=True)
+
+
+def list_sources(_: wire.Request) -> list[Device]:
+    """The sound server's inputs alone, which need no PortAudio."""
+    with connect() as connection:
+        return [source.device for source in server_sources(connection)]
+
+
+LISTS = {"inputs": list_inputs, "outputs": list_outputs, "sources": list_sources}
 
 
 def _host(request: wire.Request) -> Any:
@@ -99,11 +114,12 @@ def _source_beside(host: Any, request: wire.Request) -> str | None:
     """The name of the sound server's source that is meant; None where PortAudio has the device."""
     if request.fake or request.again or request.play:
         return None
+    found = inputs(host)
     try:
-        choose(inputs(host), request)
+        choose(found, request)
     except DeviceError:
-        found = choose(all_inputs(host), request)
-        return found.name if found.description else None
+        device = choose(found + source_devices(first=len(host.query_devices())), request)
+        return device.name if device.description else None
     return None
 
 

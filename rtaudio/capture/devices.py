@@ -166,9 +166,14 @@ def choose_by(devices: list[Device], wanted: int | str | None, kind: str = "inpu
     return _by_name(devices, str(wanted), kind)
 
 
+def asked_for(request: Request) -> str:
+    """The words or the name that a request has for its device."""
+    return str(request.device).strip() if request.again is None else request.again[0]
+
+
 def find_source(sources: list[Device], request: Request) -> Device:
     """The sound server's input that is meant, by name or as `MONITOR`; raises as `choose`."""
-    name = str(request.device).strip() if request.again is None else request.again[0]
+    name = asked_for(request)
     if name.startswith(MONITOR):
         return _choose_monitor(sources, name.removeprefix(MONITOR).strip())
     if request.again is not None:

@@ -15,10 +15,11 @@ import ctypes
 import threading
 import time
 from ctypes import byref, c_size_t, c_void_p
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rtaudio.capture import libpulse, wire
-from rtaudio.capture.devices import MONITOR, Device, DeviceError, find_source, is_alone
+from rtaudio.capture.devices import MONITOR, Device, DeviceError, asked_for, find_source, is_alone
 from rtaudio.capture.libpulse import (
     BufferAttributes,
     ChannelMap,
@@ -31,12 +32,13 @@ from rtaudio.capture.libpulse import (
     ServerCallback,
     text,
 )
-from rtaudio.capture.server import Source, about, connect, sources
+from rtaudio.capture.server import SERVERS, Source, connect, sources
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 LATENCIES_S = {"low": 0.005, "high": 0.02}
+MOST_AT_ONCE_S = 1.0  # of what the server sends; after 2 s without anything it is taken for hung
 _FLAGS = (
     libpulse.START_CORKED
     | libpulse.INTERPOLATE_TIMING
@@ -236,53 +238,26 @@ def open_source(
     connection = connect()
     try:
         found = sources(connection)
-        devices = [source.device for source in found]
-        device = find_source(devices, request)
-        source = found[devices.index(device)]
-        server = about(connection)
-        return _open(connection, source, server.kind, devices, request, make_callback, finished)
     except NoServer as error:
         raise DeviceError(f"the sound server does not answer ({error}): rtaudio doctor") from None
-
-
-def _name(request: wire.Request) -> str:
-    return str(request.device).strip() if request.again is None else request.again[0]
-
-
-def _open(
-    connection: Connection,
-    source: Source,
-    kind: str,
-    devices: list[Device],
-    request: wire.Request,
-    make_callback: Callable[[int, int, int], Callable[..., None]],
-    finished: Callable[[int], None],
-) -> tuple[Callable[[], None], wire.Opened]:
-    device, channel_map = source
-    sr, channels = request.sr or device.sr, device.channels
-    least = request.channels or request.least_channels
-    if least > device.channels:
-        if request.again is None:
-            raise DeviceError(f"{device.label} has {device.channels} channel(s), not {least}")
-        channels, channel_map = least, ChannelMap()  # as it was before: mixed by the server
-        connection.pa.channel_map_init_extend(byref(channel_map), channels, 0)
-    latency = request.latency
-    wish_s = LATENCIES_S[latency] if isinstance(latency, str) else latency
+    devices = [source.device for source in found]
+    device = find_source(devices, request)
+    sr = request.sr or device.sr
+    channel_map = _channel_map(found[devices.index(device)], request)
     samples = wire.RING_S * sr
     if 2 * request.blocksize > samples:
-        raise DeviceError(
-            f"{device.label}: a blocksize of {request.blocksize} is over {samples // 2}"
-        )
+        size = f"a blocksize of {request.blocksize} is over {samples // 2}"
+        raise DeviceError(f"{device.label}: {size}")
     records = samples // min(request.blocksize or 32, 32)
-    callback = make_callback(channels, samples, records)
+    callback = make_callback(channel_map.channels, samples, records)
     try:
         stream = PulseStream(
             connection,
             device.name,
-            SampleSpec(libpulse.FLOAT32LE, sr, channels),
+            SampleSpec(libpulse.FLOAT32LE, sr, channel_map.channels),
             channel_map,
-            max(request.blocksize, round(wish_s * sr)),
-            device.monitor_of if _name(request) == MONITOR else None,
+            _fragment(request, sr),
+            device.monitor_of if asked_for(request) == MONITOR else None,
             finished,
         )
     except NoServer as error:
@@ -292,23 +267,45 @@ def _open(
         device.name,
         device.hostapi,
         sr,
-        channels,
+        channel_map.channels,
         request.blocksize,
         1e3 * stream.latency,
         is_alone(devices, device),
         samples,
         records,
-        server=kind,
+        server=SERVERS[device.hostapi],
         description=device.description,
         monitor_of=device.monitor_of,
         own_sr=device.sr,
         own_channels=device.channels,
     )
+    return partial(_start, stream, request.blocksize, callback, device), opened
 
-    def start() -> None:
-        try:
-            stream.start(request.blocksize, callback)
-        except NoServer as error:
-            raise DeviceError(f"{device.label} can't be started ({error})") from None
 
-    return start, opened
+def _channel_map(source: Source, request: wire.Request) -> ChannelMap:
+    """The source's own channels; those that the server mixes, where there are fewer than before."""
+    device, own = source
+    least = request.channels or request.least_channels
+    if least <= device.channels:
+        return own
+    if request.again is None:
+        raise DeviceError(f"{device.label} has {device.channels} channel(s), not {least}")
+    mixed = ChannelMap()
+    libpulse.library().channel_map_init_extend(byref(mixed), least, 0)
+    return mixed
+
+
+def _fragment(request: wire.Request, sr: int) -> int:
+    """How many samples the server shall send at once."""
+    latency = request.latency
+    wish_s = LATENCIES_S[latency] if isinstance(latency, str) else latency
+    return round(min(max(wish_s * sr, request.blocksize), MOST_AT_ONCE_S * sr))
+
+
+def _start(
+    stream: PulseStream, blocksize: int, callback: Callable[..., None], device: Device
+) -> None:
+    try:
+        stream.start(blocksize, callback)
+    except NoServer as error:
+        raise DeviceError(f"{device.label} can't be started ({error})") from None

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from rtaudio.capture.devices import MONITOR, Device, DeviceError
+from rtaudio.capture.devices import MONITOR, Device, DeviceError, asked_for
 from rtaudio.capture.libpulse import (
     INVALID,
     ChannelMap,
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from rtaudio.capture.wire import Request
 
 PLUGINS = (b"libasound_module_pcm_pulse", b"libasound_module_pcm_pipewire")
-#: Servers, and what they are called as host APIs.
-HOSTAPIS = {"pulseaudio": "PulseAudio", "pipewire": "PipeWire"}
+#: What servers are called as host APIs, and by `wire.Opened`.
+SERVERS = {"PulseAudio": "pulseaudio", "PipeWire": "pipewire"}
 _NOT_HERE = {
     "darwin": "macOS has no monitors: BlackHole (existential.audio/blackhole) makes what is "
     "played an input",
@@ -43,8 +43,8 @@ _NOT_HERE = {
 class Server(NamedTuple):
     """What a server says of itself."""
 
-    kind: str
-    """A key of `HOSTAPIS`."""
+    hostapi: str
+    """A key of `SERVERS`."""
     default_output: str
     default_source: str
 
@@ -72,12 +72,16 @@ def about(connection: Connection) -> Server:
     said: list[Server] = []
 
     def take(_: Any, info: Any, *__: Any) -> None:
+        if not info:
+            return
         server = info[0]
-        kind = "pipewire" if "pipewire" in text(server.server_name).lower() else "pulseaudio"
+        hostapi = "PipeWire" if "PipeWire" in text(server.server_name) else "PulseAudio"
         names = text(server.default_sink_name), text(server.default_source_name)
-        said.append(Server(kind, *names))
+        said.append(Server(hostapi, *names))
 
     connection.ask("context_get_server_info", ServerCallback(take))
+    if not said:
+        raise NoServer(connection.error())
     return said[0]
 
 
@@ -92,11 +96,11 @@ def sources(connection: Connection, first: int = 0) -> list[Source]:
         device = Device(
             first,
             name,
-            HOSTAPIS[server.kind],
+            server.hostapi,
             info.channel_map.channels,
             info.sample_spec.rate,
             default=output == server.default_output if output else name == server.default_source,
-            description=text(info.description),
+            description=text(info.description) or name,
             monitor_of=output,
         )
         found.append(Source(device, ChannelMap.from_buffer_copy(info.channel_map)))
@@ -125,8 +129,8 @@ def means_server(request: Request) -> bool:
     if request.fake is not None:
         return False
     if request.again is not None:
-        return request.again[1] in HOSTAPIS.values()
-    return isinstance(request.device, str) and request.device.strip().startswith(MONITOR)
+        return request.again[1] in SERVERS
+    return asked_for(request).startswith(MONITOR)
 
 
 def sound_server(hostapi: str) -> str:
@@ -138,7 +142,7 @@ def sound_server(hostapi: str) -> str:
         return ""
     try:
         with Connection() as connection:
-            return about(connection).kind if _records_for_us(connection) else ""
+            return SERVERS[about(connection).hostapi] if _records_for_us(connection) else ""
     except NoServer:  # or it dies: no reason not to capture
         return ""
 

@@ -113,7 +113,12 @@ def add_microphone(parser: argparse.ArgumentParser) -> None:
     """Add the options of a microphone."""
     group = parser.add_argument_group("microphone")
     add = group.add_argument
-    add("-d", "--device", metavar="DEVICE", help="index, or parts of its name: see rtaudio devices")
+    add(
+        "-d",
+        "--device",
+        metavar="DEVICE",
+        help="index or parts of its name (rtaudio devices); monitor: hears what is played",
+    )
     add("--device-rate", type=int, metavar="HZ", help="its rate (default: its own)")
     add("--blocksize", type=int, metavar="N", help="samples of a block (default: its choice)")
     add("--latency", metavar="S", help="low, high or seconds (high)")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from os import PathLike, fspath
 from typing import TYPE_CHECKING
 
+from rtaudio.capture.devices import MONITOR
 from rtaudio.sources.block import SourceError
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ def open_source(
         if kind not in KINDS:
             raise SourceError(f"{name}: no such signal: demo:, demo:{', demo:'.join(KINDS[1:])}")
         return SignalSource(kind, realtime=realtime, duration_s=duration_s)
+    if name.startswith(MONITOR):
+        raise SourceError(f"{name} is an input: -d {name}, or rtaudio.Microphone({name!r})")
     from rtaudio.sources.file import FileSource
 
     return FileSource(name, realtime=realtime)

@@ -56,7 +56,9 @@ def cells(grid: Any, args: argparse.Namespace) -> list[Any]:
                 continue
             for number, (size, latency) in enumerate(pairs if args.all else SOME):
                 plan = discards(server, args.seconds, number) if trouble == "discards" else ()
-                found.append(grid.Cell(server, trouble, size, latency, args.seconds, plan))
+                found.append(
+                    grid.Cell(server, trouble, size, latency, args.seconds, args.device, plan)
+                )
     return found
 
 
@@ -118,6 +120,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0, help="of each cell")
     parser.add_argument("--servers", nargs="+", choices=grid.SERVERS, default=list(grid.SERVERS))
     parser.add_argument("--troubles", nargs="+", choices=grid.TROUBLES)
+    parser.add_argument("--device", default="", help="monitor:rt, in the place of PortAudio's")
     parser.add_argument("--all", action="store_true", help="all block sizes and latencies")
     parser.add_argument("--at-once", type=int, default=1, help="how many cells run at once")
     parser.add_argument("--raw", metavar="FILE", help="all that is known of each cell, as JSON")

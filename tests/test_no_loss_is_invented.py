@@ -18,6 +18,7 @@ SIZES = (1024, 0, 512, 128, 4096, 256)
 TROUBLES = ("quiet", "clients", "default source", "rate adjustment", "load")
 GRAPH_TROUBLES = ("quiet", "stalls", "load")
 SERVERS = ("pulse", "pipewire", "jack", "jack -S")
+MONITOR = "monitor:rt"
 
 
 def troubles(server):
@@ -26,18 +27,27 @@ def troubles(server):
 
 def some(server):
     """Some cells of 6 s, at once."""
-    names = ("stalls",) if server.startswith("jack") else ("quiet", "clients", "rate adjustment")
+    if server.startswith("jack"):
+        return [Cell(server, "stalls", SIZES[0], "high", 6.0)]
     return [
-        Cell(server, name, size, ("high", "low")[i % 2], 6.0)
-        for i, (name, size) in enumerate(zip(names, SIZES, strict=False))
+        Cell(server, "quiet", 1024, "high", 6.0),
+        Cell(server, "clients", 0, "low", 6.0),
+        Cell(server, "rate adjustment", 512, "high", 6.0),
+        Cell(server, "clients", 256, "low", 6.0, device=MONITOR),
     ]
 
 
 def ten_minutes(server):
-    """Each trouble at each block size: thirty cells of 20 s; of JACK eight of 30 s, both ways."""
+    """Each trouble at each block size: thirty cells of 20 s; of JACK eight of 30 s, both ways.
+
+    Half of the thirty by PortAudio's device, half by the monitor itself.
+    """
     jack = server.startswith("jack")
     return [
-        Cell(server, name, size, ("high", "low")[(i + j) % 2], 30.0 if jack else 20.0)
+        Cell(
+            *(server, name, size, ("high", "low")[(i + j) % 2], 30.0 if jack else 20.0),
+            device="" if jack or (i + j // 2) % 2 else MONITOR,
+        )
         for i, name in enumerate(troubles(server)[: 2 if jack else None])
         for j, size in enumerate(SIZES[:4] if jack else SIZES)
     ]

@@ -7,17 +7,23 @@ import threading
 from contextlib import contextmanager
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from monitored import Heard, channel_map, load_sink, playing, set_rate
 from servers import Jack, PipeWire, Pulse, private_env, wait_for
 
 import rtaudio
+from rtaudio import doctor
 from rtaudio.capture.devices import Device, DeviceError, choose_by, find_source
 from rtaudio.capture.libpulse import FLOAT32LE, Connection, NoServer, SampleSpec
-from rtaudio.capture.pulse import PulseStream
-from rtaudio.capture.server import sources
+from rtaudio.capture.pulse import PulseStream, _Blocks
+from rtaudio.capture.server import connect, source_devices, sources
 from rtaudio.capture.wire import Request
 from rtaudio.cli import main
+from rtaudio.session import _offered
+from rtaudio.sources import open_source
 
 SERVERS = pytest.mark.parametrize("server", [Pulse, PipeWire])
 BACK_S = 3.0
@@ -488,3 +494,75 @@ except DeviceError as error:
     listed, said = done.stdout.splitlines()
     assert (listed, done.stderr) == ("[]", "")
     assert "neither answers (libpulse is missing)" in said
+
+
+# --- pieces -----------------------------------------------------------------------------------
+
+
+@given(
+    size=st.sampled_from([0, 1, 7, 64]),
+    pieces=st.lists(st.integers(1, 200), min_size=1, max_size=12),
+    channels=st.integers(1, 6),
+)
+def test_blocks_of_what_comes_in_pieces(size, pieces, channels):
+    sr = 1000
+    got, times = [], []
+
+    def take(data, frames, time, status):
+        assert len(data) == frames * channels * 4
+        got.append(np.frombuffer(bytes(data), np.float32).reshape(frames, channels))
+        times.append(time.inputBufferAdcTime)
+
+    samples = np.arange(sum(pieces) * channels, dtype=np.float32).reshape(-1, channels)
+    blocks = _Blocks(channels, sr, size, take)
+    first = 0
+    for count in pieces:
+        piece = samples[first : first + count]
+        blocks.take(piece.ctypes.data, piece.nbytes, 100 + first / sr)
+        first += count
+    lengths = [len(block) for block in got]
+    assert lengths == ([size] * (len(samples) // size) if size else pieces)
+    if got:
+        whole = np.concatenate(got)
+        assert np.array_equal(whole, samples[: len(whole)])
+        begins = np.cumsum([0, *lengths[:-1]])
+        np.testing.assert_allclose(times, 100 + begins / sr, atol=1e-9)
+
+
+def test_a_block_whose_time_is_not_known_has_none_and_an_overflow_is_told_once():
+    seen = []
+    blocks = _Blocks(
+        1, 1000, 0, lambda *about: seen.append((about[2].inputBufferAdcTime, bool(about[3])))
+    )
+    samples = np.ones(10, np.float32)
+    blocks.overflow = True
+    for captured in (None, 5.0):
+        blocks.take(samples.ctypes.data, samples.nbytes, captured)
+    assert seen == [(0.0, True), (5.0, False)]
+
+
+def test_a_wish_for_much_latency_still_delivers(tmp_path, use):
+    with Pulse(tmp_path) as pulse:
+        use(pulse.env)
+        with hearing("monitor:", latency=600.0) as run:
+            goes_on(run, 4.0)
+    assert run.said == [f"{run.microphone.name} is idle: nothing has been played for 2 s"]
+
+
+def test_the_windows_menu_offers_the_default_and_what_the_server_has_first():
+    others = [Device(n, f"hw:{n}", "ALSA", 2, 48000) for n in range(10, 20)]
+    offered = _offered([*others, *DEVICES])
+    assert [device.index for device in offered] == [1, 2, 3, 4, 5, *range(10, 14)]
+
+
+def test_a_monitor_is_no_recording():
+    with pytest.raises(rtaudio.SourceError, match="monitor:hdmi is an input: -d monitor:hdmi, or"):
+        open_source("monitor:hdmi")
+
+
+def test_where_there_are_no_monitors(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(DeviceError, match="macOS has no monitors: BlackHole "):
+        connect()
+    assert source_devices(0) == []
+    assert "BlackHole" in doctor.monitors().mend

@@ -101,12 +101,13 @@ def run(tests: Any, server: Any, sr: int, seconds: float) -> list[dict[str, Any]
         rows.append(
             {
                 "server": type(server).__name__,
-                "Hz": sinks[sink][0],
+                "Hz": sr,
                 "channels": sinks[sink][1],
-                "blocksize": size,
+                "block sizes": size,
+                "captures": 1,
                 "samples": heard.samples,
                 "inexact": heard.inexact,
-                "missing here": sum(missing for _, missing in set(heard.breaks) - both),
+                "missing in one": sum(missing for _, missing in set(heard.breaks) - both),
                 "missing in both": sum(missing for _, missing in both),
                 "reported lost": stats.lost + stats.unplaced,
                 "latency changes": stats.latency_changes,
@@ -114,6 +115,20 @@ def run(tests: Any, server: Any, sr: int, seconds: float) -> list[dict[str, Any]
             }
         )
     return rows
+
+
+def summed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row for each server and rate."""
+    found = []
+    for _, group in itertools.groupby(rows, lambda row: (row["server"], row["Hz"])):
+        some = list(group)
+        total = dict(some[0])
+        for name in ("channels", "block sizes"):
+            total[name] = ", ".join(map(str, dict.fromkeys(row[name] for row in some)))
+        for name in list(total)[list(total).index("captures") : -1]:
+            total[name] = sum(row[name] for row in some)
+        found.append(total)
+    return found
 
 
 def main() -> None:
@@ -133,7 +148,7 @@ def main() -> None:
             for sr in RATES:
                 rows += run(tests, server, sr, args.seconds)
                 print(f"{name}, {sr} Hz: done", file=sys.stderr)
-    show("Monitors, bit for bit", rows, args.json)
+    show("Monitors, bit for bit", rows if args.json else summed(rows), args.json)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import rtaudio
+from rtaudio.capture import libpulse
 from rtaudio.capture.devices import MONITOR, DeviceError
 from rtaudio.capture.process import list_devices
 
@@ -148,7 +149,7 @@ def inputs() -> Check:
     from rtaudio.sources.microphone import devices
 
     try:
-        found = devices()
+        found = [device for device in devices() if not device.monitor_of]
     except SourceError as error:
         return Check("inputs", False, "microphone", str(error), None)
     if not found:
@@ -165,8 +166,10 @@ def inputs() -> Check:
 def _mend_route(found: list[Device]) -> str | None:
     """What lets PortAudio reach the sound server, too."""
     servers = [device.hostapi for device in found if device.description]
-    names = " ".join(device.name for device in found if not device.description)
-    if not servers or "pulse" in names or "pipewire" in names:
+    names = " ".join(
+        f"{device.name} {device.hostapi}" for device in found if not device.description
+    )
+    if not servers or any(way in names for way in ("pulse", "pipewire", "JACK")):
         return None
     return f"{servers[0]} answers, and ALSA can't reach it: {install('alsa-pulse')}"
 
@@ -176,24 +179,18 @@ def monitors() -> Check:
     if sys.platform == "darwin":
         mend = "to hear what is played: BlackHole (https://existential.audio/blackhole) is an input"
         return Check("monitors", True, None, "macOS has no monitors of outputs", mend)
-    why = "none of its monitors is found"
     try:
-        of_outputs = [device for device in list_devices("sources") if device.monitor_of]
+        found = [device for device in list_devices("sources") if device.monitor_of]
     except DeviceError as error:
-        of_outputs, why = [], str(error)
-    if of_outputs:
-        default = next((device for device in of_outputs if device.default), None)
-        words = f"{MONITOR} is {default.description}" if default else "none is the default"
-        count = f"{len(of_outputs)} monitor{'s' if len(of_outputs) > 1 else ''} of outputs"
-        return Check("monitors", True, None, f"{count}, {words}", None)
-    try:
-        name = _pulse()
-    except NoAnswer:
-        name = ""
-    if not name:
-        return Check("monitors", True, None, "no monitors without PulseAudio or PipeWire", None)
-    mend = install("libpulse") if "libpulse" in why else "pactl list short sources shows them"
-    return Check("monitors", False, None, f"{name} answers, but {why}", mend)
+        words = f"no monitors: {str(error).partition(': rtaudio doctor')[0]}"
+        if libpulse.HUNG in words:
+            return Check("monitors", False, None, words, _RESTART)
+        mend = install("libpulse") if libpulse.MISSING in words else None
+        return Check("monitors", True, None, words, mend)
+    default = next((device for device in found if device.server_default), None)
+    words = f"{MONITOR} is {default.description}" if default else "none is the default"
+    count = f"{len(found)} monitor{'' if len(found) == 1 else 's'} of outputs"
+    return Check("monitors", True, None, f"{count}, {words}", None)
 
 
 def _mend_inputs() -> str:

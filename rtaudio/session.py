@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rtaudio.capture.devices import MONITOR
 from rtaudio.consumers.history import SPAN_ROWS, History
 from rtaudio.consumers.recorder import Recorder
 from rtaudio.pipeline import Live
@@ -229,7 +230,7 @@ class Session:
         if self._closed:
             return None
         old = self.run
-        wanted = device.name if device.description else device.index
+        wanted = MONITOR if _follows(device) else device
         microphone = Microphone(wanted)
         if isinstance(old.source, Microphone):
             microphone = old.source.elsewhere(wanted)
@@ -265,10 +266,18 @@ class Session:
 
 
 def _offered(found: list[Device]) -> list[Device]:
-    """As many as there are digits: the default, what a sound server has, then all others."""
-    default = next((device for device in found if device.default), None)
-    ranked = sorted(found, key=lambda device: (device is not default, not device.description))
-    return ranked[:MOST_DEVICES]
+    """As many as there are digits: the default, what is played, other inputs, other monitors."""
+
+    def rank(device: Device) -> tuple[bool, ...]:
+        monitor = bool(device.monitor_of)
+        return not device.default, not _follows(device), monitor, not device.description
+
+    return sorted(found, key=rank)[:MOST_DEVICES]
+
+
+def _follows(device: Device) -> bool:
+    """Whether it is the default output's monitor, in whose place the next one's shall be heard."""
+    return bool(device.monitor_of) and device.server_default
 
 
 def _inside(remarks: tuple[Gap, ...], first: int) -> tuple[Gap, ...]:

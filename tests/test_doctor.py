@@ -90,6 +90,8 @@ def test_a_machine_without_sound_and_screen():
     assert "PortAudio V19" in found["portaudio"].found
     assert "ALSA" in found["server"].found
     assert "none answers" in found["server"].found
+    assert found["monitors"].found.startswith("no monitors: monitor: needs PulseAudio or PipeWire")
+    assert found["monitors"].mend is None
     assert found["fonts"].ok
     assert not found["opengl"].ok
     assert "no screen" in found["opengl"].found
@@ -114,7 +116,7 @@ def test_all_is_well_with_pulseaudio(tmp_path):
     assert "sound server: PulseAudio;" in found["server"].found
     assert found["server"].mend is None
     count, default = listed.strip().split(" ", 1)
-    default = default.partition(" 4 ")[0]  # the server's own
+    count = int(count) - 1  # a monitor is no microphone
     assert found["inputs"].found == f"{count} inputs, the default is {default}"
     said = "1 monitor of outputs, monitor: is Monitor of Null Output"
     assert found["monitors"].found == said
@@ -135,13 +137,15 @@ def test_a_server_that_hangs(here, tmp_path):
             here.setenv(name, value)
         pulse.stop()
         sound, _ = doctor.portaudio()
-        server = doctor.server([])
+        server, monitors = doctor.server([]), doctor.monitors()
         pulse.cont()
         again, _ = doctor.portaudio()
     assert not sound.ok
     assert "no answer in 3 s" in sound.found
     assert "hangs" in sound.mend
     assert not server.ok
+    assert (monitors.ok, monitors.mend) == (False, doctor._RESTART)
+    assert "no answer in 5 s" in monitors.found
     assert "no answer in 3 s" in server.found
     assert again.ok
 
@@ -154,10 +158,7 @@ def test_a_server_that_alsa_does_not_reach(here, tmp_path):
         assert check.mend is None
         here.setenv("ALSA_PLUGIN_DIR", "/nowhere")
         check = doctor.inputs()
-    assert check.ok  # without ALSA
-    assert (
-        check.found == "1 input, the default is 0 Monitor of Null Output (rt.monitor, PulseAudio)"
-    )
+    assert not check.ok
     assert (
         check.mend == f"PulseAudio answers, and ALSA can't reach it: {doctor.install('alsa-pulse')}"
     )

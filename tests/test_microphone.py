@@ -276,6 +276,20 @@ def test_an_outage_is_one_gap_told_once_and_over_soon(kind, seconds, why):
     assert run.mic.stats.restarts == 1
 
 
+def test_a_card_that_comes_back_with_another_number_is_back(monkeypatch):
+    query = FakeHost.query_devices
+
+    def with_cards(host):
+        return [
+            device | {"name": f"{device['name']} (hw:{card},0)"}
+            for card, device in enumerate(query(host))
+        ]
+
+    monkeypatch.setattr(FakeHost, "query_devices", with_cards)
+    run = listen(Script(faults=(Fault(5, "renumber", seconds=6),)), 20)
+    assert run.said[1].startswith("Fake microphone (hw:1,0) (Fake) is back after ")
+
+
 @pytest.mark.parametrize("kind", ["busy", "hang", "exception"])
 def test_a_device_that_does_not_open_at_once(kind):
     faults = (Fault(5, "unplug", seconds=1), Fault(5.5, kind, seconds=6))

@@ -16,8 +16,8 @@ from servers import Jack, PipeWire, Pulse, private_env, wait_for
 
 import rtaudio
 from rtaudio import doctor
-from rtaudio.capture.devices import Device, DeviceError, choose_by, find_source
-from rtaudio.capture.libpulse import FLOAT32LE, Connection, NoServer, SampleSpec
+from rtaudio.capture.devices import Device, DeviceError, choose_by, find_source, with_default
+from rtaudio.capture.libpulse import Connection, NoServer
 from rtaudio.capture.pulse import PulseStream, _Blocks
 from rtaudio.capture.server import connect, source_devices, sources
 from rtaudio.capture.wire import Request
@@ -87,7 +87,8 @@ def test_the_sources_of_a_server_are_inputs(tmp_path, use, server):
     assert [device.name for device in found] == ["rt.monitor", "six.monitor"]
     assert [device.monitor_of for device in found] == ["rt", "six"]
     assert [(device.sr, device.channels) for device in found] == [(48000, 2), (44100, 6)]
-    assert [device.default for device in found] == [False, True]
+    assert [device.server_default for device in found] == [False, True]
+    assert [device.name for device in every if device.default] == ["default"]
     assert found[1].description == "Monitor of Six"
     assert {device.hostapi for device in found} == {server.__name__.replace("Pulse", "PulseAudio")}
     assert [device.index for device in every[-2:]] == [len(every) - 2, len(every) - 1]
@@ -101,7 +102,7 @@ def test_a_microphone_of_a_server_goes_by_its_name(tmp_path, use):
         pulse.pactl("load-module", "module-remap-source", *words)
         device = next(device for device in rtaudio.devices() if device.name == "throat")
         assert (device.monitor_of, device.channels) == ("", 1)
-        for wanted in ("throat", "THROAT, pulseaudio", device.index):
+        for wanted in ("throat", "THROAT, pulseaudio", device.index, device):
             with hearing(wanted) as run:
                 assert run.microphone.opened.device == "throat"
                 goes_on(run, 0.1)
@@ -114,9 +115,9 @@ DEVICES = [
     Device(0, "Scarlett: USB Audio (hw:1,0)", "ALSA", 2, 48000),
     Device(1, "default", "ALSA", 32, 44100, default=True),
     Device(2, f"{USB}.monitor", "PipeWire", 2, 48000, (), False, "Monitor of Scarlett", USB),
-    Device(3, "hdmi.monitor", "PipeWire", 2, 48000, (), True, "Monitor of HDMI", "hdmi"),
+    Device(3, "hdmi.monitor", "PipeWire", 2, 48000, (), False, "Monitor of HDMI", "hdmi", True),
     Device(4, "hdmi-2.monitor", "PipeWire", 2, 48000, (), False, "Monitor of HDMI 2", "hdmi-2"),
-    Device(5, "alsa_input.usb-Rode", "PipeWire", 1, 48000, (), True, "Rode NT-USB"),
+    Device(5, "alsa_input.usb-Rode", "PipeWire", 1, 48000, (), False, "Rode NT-USB", "", True),
 ]
 
 
@@ -131,12 +132,27 @@ DEVICES = [
         ("monitor:scarlett", 2),
         ("monitor: focusrite stereo", 2),
         ("monitor:hdmi-2.monitor", 4),
-        ("hdmi.monitor", 3),
-        ("rode", 5),
+        ("Monitor:", 3),
+        ("MONITOR:scarlett", 2),
     ],
 )
-def test_the_source_that_is_meant(words, index):
+def test_the_output_that_is_meant(words, index):
     assert find_source(DEVICES, Request(words)).index == index
+
+
+def test_an_outputs_name_comes_before_another_ones_description():
+    other = Device(6, "x.monitor", "PipeWire", 2, 48000, (), False, "hdmi", "x")
+    assert find_source([other, *DEVICES], Request("monitor:hdmi")).index == 3
+
+
+def test_a_source_that_was_chosen_is_that_one_and_no_other():
+    def chosen(name):
+        return find_source(DEVICES, Request("usb", source=name)).index
+
+    assert (chosen("alsa_input.usb-Rode"), chosen("monitor:")) == (5, 3)
+    for name in ("alsa_input.usb", "ALSA_INPUT.USB-RODE", "3", "Rode NT-USB"):
+        with pytest.raises(DeviceError, match=r" is not there$"):
+            chosen(name)
 
 
 @pytest.mark.parametrize(
@@ -173,8 +189,20 @@ def test_what_is_said_where_none_or_several_are_meant(words, said):
 def test_where_nothing_is_the_default_or_there_is_no_output():
     with pytest.raises(DeviceError, match="there is no default output; monitor:hdmi-2 "):
         find_source([DEVICES[4]], Request("monitor:"))
-    with pytest.raises(DeviceError, match="there is no default output: nothing can be heard"):
+    with pytest.raises(DeviceError, match="there is no default output: the sound server has "):
         find_source([DEVICES[5]], Request("monitor:"))
+
+
+def test_where_portaudio_has_no_default_input_the_servers_is_it_and_never_a_monitor():
+    def default(devices):
+        return [device.index for device in with_default(devices) if device.default]
+
+    without = [device for device in DEVICES if device.hostapi == "PipeWire"]
+    assert default(DEVICES) == [1]
+    assert default(without) == [5]
+    assert default(without[:3]) == []
+    with pytest.raises(DeviceError, match="there is no default input: choose one; "):
+        choose_by(with_default(without[:3]), None)
 
 
 def test_thousands_of_sources_are_told_in_a_line():
@@ -184,10 +212,13 @@ def test_thousands_of_sources_are_told_in_a_line():
         for n, name in enumerate(names)
     ]
     assert find_source(many, Request("monitor:sink-4711")).index == 4711
-    for find in (find_source, lambda devices, request: choose_by(devices, request.device)):
-        for words in ("monitor:sink", "monitor:none", "none at all"):
+    for find, words in (
+        (lambda words: find_source(many, Request(words)), ("monitor:sink", "monitor:none")),
+        (lambda words: choose_by(many, words), ("sink", "none at all", None, 5000)),
+    ):
+        for wanted in words:
             with pytest.raises(DeviceError) as raised:
-                find(many, Request(words))
+                find(wanted)
             assert len(str(raised.value)) < 2000
             assert str(raised.value).endswith("and 4980 more")
 
@@ -262,7 +293,7 @@ def test_an_idle_output_is_told_once_and_not_as_a_muted_microphone(tmp_path, use
                     before = run.heard.samples
                     wait_for(lambda before=before: run.heard.samples > before + 4800, "counter")
                 goes_on(run, 3.0)
-    assert run.said == [f"{run.microphone.name} is idle: nothing has been played for 2 s"]
+    assert run.said == [f"{run.microphone.name} is idle: its output has been silent for 2 s"]
     assert run.gaps == []
 
 
@@ -426,35 +457,77 @@ def test_an_output_that_goes_while_it_is_opened(tmp_path, use, server):
         use(running.env)
         with Connection() as connection:
             source = next(s for s in sources(connection) if s.device.monitor_of == "rt")
+            load_sink(running, "other")  # which it might be given
             unload(running, "rt")
-            spec = SampleSpec(FLOAT32LE, 48000, 2)
             with pytest.raises(NoServer):
-                PulseStream(
-                    *(connection, source.device.name, spec, source.channel_map, 1024),
-                    *(None, lambda reason: None),
-                )
+                PulseStream(connection, source, 48000, source.channel_map, 1024)
 
 
-def test_outputs_that_come_and_go_while_they_are_opened(tmp_path, use):
-    with Pulse(tmp_path) as pulse:
-        use(pulse.env)
-        over = threading.Event()
+@SERVERS
+def test_an_output_that_goes_before_it_is_begun(tmp_path, use, server):
+    ended, blocks = threading.Event(), []
+    with server(tmp_path) as running:
+        use(running.env)
+        with Connection() as connection:
+            source = next(s for s in sources(connection) if s.device.monitor_of == "rt")
+            stream = PulseStream(
+                *(connection, source, 48000, source.channel_map, 1024, "rt"),
+                lambda reason: ended.set(),
+            )
+            load_sink(running, "other")
+            unload(running, "rt")
+            try:
+                stream.start(0, lambda *block: blocks.append(block))
+            except NoServer:
+                ended.set()
+            assert ended.wait(10)
+    assert blocks == []
 
-        def come_and_go():
-            while not over.is_set():
-                pulse.unload_sink()
-                pulse.load_sink()
 
-        thread = threading.Thread(target=come_and_go)
-        thread.start()
-        try:
-            for _ in range(10):
-                with hearing("monitor:rt") as run:
-                    pass
-                assert run.error is None or "\n" not in str(run.error)
-        finally:
-            over.set()
-            thread.join()
+@SERVERS
+def test_a_name_that_begins_with_another_ones_number(tmp_path, use, server):
+    with server(tmp_path) as running:
+        use(running.env)
+        number = running.pactl("list", "short", "sinks").split()[0]
+        load_sink(running, f"{number}foo")
+        load_sink(running, "5.1")
+        with (
+            hearing(f"monitor:{number}foo") as run,
+            hearing("monitor:5.1") as other,
+            playing(running, "rt", 48000, 2, channel_map(running, "rt")),
+        ):
+            goes_on(run)
+            goes_on(other)
+        assert run.microphone.opened.device == f"{number}foo.monitor"
+        assert not run.heard.begun.is_set()
+        assert not other.heard.begun.is_set()
+
+
+@SERVERS
+def test_hostile_names(tmp_path, use, server, capsys):
+    names = ["a, b", " lead", "x" * 100, "ütf-8", "semi;colon"]
+    with server(tmp_path) as running:
+        use(running.env)
+        for number, name in enumerate(names):
+            words = (f"sink_name=odd{number}", f"sink_properties='device.description=\"{name}\"'")
+            running.pactl("load-module", "module-null-sink", *words)
+        assert main(["devices"]) == 0
+        listed = capsys.readouterr().out
+        for number, name in enumerate(names):
+            assert name.strip() in listed
+            with hearing(f"monitor:odd{number}") as run:
+                goes_on(run, 0.1)
+                assert name.strip() in run.microphone.name
+
+
+@SERVERS
+def test_what_the_server_does_to_the_level_is_told(tmp_path, use, server):
+    with server(tmp_path) as running:
+        use(running.env)
+        running.pactl("set-source-volume", "rt.monitor", "50%")
+        running.pactl("set-sink-mute", "rt", "1")
+        with hearing("monitor:") as run:
+            assert run.microphone.notes == ["it is at a volume of 50 %, its output is muted"]
 
 
 def test_no_playback_is_begun_and_nothing_of_the_server_is_changed(tmp_path, use):
@@ -465,9 +538,7 @@ def test_no_playback_is_begun_and_nothing_of_the_server_is_changed(tmp_path, use
         with hearing("monitor:") as run:
             goes_on(run, 0.2)
             during = [pulse.pactl("list", "short", kind) for kind in kinds]
-    states = str.maketrans("", "")
-    plain = lambda text: text.replace("RUNNING", "IDLE").translate(states)  # noqa: E731
-    assert [plain(text) for text in during] == [plain(text) for text in before]
+    assert [text.replace("RUNNING", "IDLE") for text in during] == before
 
 
 def test_libpulse_is_not_needed_where_it_is_not(tmp_path):
@@ -546,13 +617,14 @@ def test_a_wish_for_much_latency_still_delivers(tmp_path, use):
         use(pulse.env)
         with hearing("monitor:", latency=600.0) as run:
             goes_on(run, 4.0)
-    assert run.said == [f"{run.microphone.name} is idle: nothing has been played for 2 s"]
+    assert run.said == [f"{run.microphone.name} is idle: its output has been silent for 2 s"]
 
 
 def test_the_windows_menu_offers_the_default_and_what_the_server_has_first():
     others = [Device(n, f"hw:{n}", "ALSA", 2, 48000) for n in range(10, 20)]
     offered = _offered([*others, *DEVICES])
-    assert [device.index for device in offered] == [1, 2, 3, 4, 5, *range(10, 14)]
+    assert [device.index for device in offered] == [1, 3, 5, *range(10, 16)]
+    assert [device.index for device in _offered(DEVICES)] == [1, 3, 5, 0, 2, 4]
 
 
 def test_a_monitor_is_no_recording():

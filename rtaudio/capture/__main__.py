@@ -19,7 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from rtaudio.capture import pulse, ring, wire
-from rtaudio.capture.devices import Device, DeviceError, choose, inputs, outputs
+from rtaudio.capture.devices import Device, DeviceError, choose, inputs, outputs, with_default
 from rtaudio.capture.server import connect, means_server, source_devices
 from rtaudio.capture.server import sources as server_sources
 from rtaudio.capture.stream import Callback, no_graph, open_stream, realtime_priority
@@ -51,12 +51,17 @@ def main() -> NoReturn:
 
 def list_inputs(request: wire.Request) -> list[Device]:
     """PortAudio's inputs with their rates, and behind them those that the sound server has."""
-    host = _host(request)
+    try:
+        host = _host(request)
+    except DeviceError:
+        if sources := source_devices(first=0):
+            return with_default(sources)
+        raise
     sources = source_devices(first=len(host.query_devices()))
     found = inputs(host, ask_rates=True)
     if sources:
         pulse.restore_rates(sources)
-    return found + sources
+    return with_default(found + sources)
 
 
 def list_outputs(request: wire.Request) -> list[Device]:
@@ -100,25 +105,34 @@ def _open(
     finished: Callable[..., None],
 ) -> tuple[Callable[[], None], wire.Opened]:
     """Open what is asked for, by the sound server or by PortAudio; returns what starts it."""
-    if not means_server(request):
+    if means_server(request):
+        return pulse.open_source(request, make_callback, finished)
+    host, source = None, None
+    try:
         host = _host(request)
-        source = _source_beside(host, request)
-        if source is None:
-            stream, opened = open_stream(host, request, make_callback, finished)
-            return partial(_start, host, stream, opened), opened
-        request = replace(request, device=source)
-    return pulse.open_source(request, make_callback, finished)
+        source = _source_beside(request, inputs(host), len(host.query_devices()))
+    except DeviceError:
+        if host is not None or request.play or not source_devices(first=0):
+            raise
+        source = _source_beside(request, [], 0)  # without PortAudio
+    if source is not None:
+        request = replace(request, source=source)
+        return pulse.open_source(request, make_callback, finished)
+    stream, opened = open_stream(host, request, make_callback, finished)
+    return partial(_start, host, stream, opened), opened
 
 
-def _source_beside(host: Any, request: wire.Request) -> str | None:
-    """The name of the sound server's source that is meant; None where PortAudio has the device."""
+def _source_beside(request: wire.Request, found: list[Device], first: int) -> str | None:
+    """The name of the sound server's source that is meant; None where PortAudio has the device.
+
+    ``found``: PortAudio's inputs, before the sources, whose indices begin with ``first``.
+    """
     if request.fake or request.again or request.play:
         return None
-    found = inputs(host)
     try:
         choose(found, request)
     except DeviceError:
-        device = choose(found + source_devices(first=len(host.query_devices())), request)
+        device = choose(with_default(found + source_devices(first)), request)
         return device.name if device.description else None
     return None
 

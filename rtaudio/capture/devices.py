@@ -8,11 +8,11 @@ behind it.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from rtaudio.capture.wire import Request
 
@@ -43,12 +43,13 @@ class Device:
     rates: tuple[int, ...] = ()
     """Those of `RATES` that it takes; empty where it was not asked."""
     default: bool = False
-    """Whether it is the default of what PortAudio lists, the sound server's default source, or the
-    monitor of its default output."""
+    """Whether it is what is opened where none is named."""
     description: str = ""
     """What a sound server calls it; empty for PortAudio's devices."""
     monitor_of: str = ""
     """The name of the output whose sound it is; empty for all that are no monitors."""
+    server_default: bool = False
+    """Whether it is the sound server's default source, or the monitor of its default output."""
 
     def __str__(self) -> str:
         """Index, name and host API, as messages show it."""
@@ -166,37 +167,51 @@ def choose_by(devices: list[Device], wanted: int | str | None, kind: str = "inpu
     return _by_name(devices, str(wanted), kind)
 
 
-def asked_for(request: Request) -> str:
-    """The words or the name that a request has for its device."""
-    return str(request.device).strip() if request.again is None else request.again[0]
+def monitored(device: object) -> str | None:
+    """Of words such as ``monitor:NAME`` the name, "" for the default output; None for others."""
+    words = device.strip() if isinstance(device, str) else ""
+    if words[: len(MONITOR)].lower() != MONITOR:
+        return None
+    return words[len(MONITOR) :].strip()
+
+
+def with_default(devices: list[Device]) -> list[Device]:
+    """Where PortAudio has no default input, the sound server's is the default, if it has one."""
+    if any(device.default for device in devices):
+        return devices
+    return [
+        replace(device, default=device.server_default and not device.monitor_of)
+        for device in devices
+    ]
 
 
 def find_source(sources: list[Device], request: Request) -> Device:
-    """The sound server's input that is meant, by name or as `MONITOR`; raises as `choose`."""
-    name = asked_for(request)
-    if name.startswith(MONITOR):
-        return _choose_monitor(sources, name.removeprefix(MONITOR).strip())
-    if request.again is not None:
+    """The sound server's input that is meant; raises as `choose`."""
+    if request.source not in (None, MONITOR):
         for source in sources:
-            if source.name == name:
+            if source.name == request.source:
                 return source
-        raise DeviceError(f"{name} is not there")
-    return choose_by(sources, name)
+        raise DeviceError(f"{request.source} is not there")
+    wanted = "" if request.source == MONITOR else monitored(request.device)
+    assert wanted is not None
+    return _choose_monitor([source for source in sources if source.monitor_of], wanted)
 
 
-def _choose_monitor(sources: list[Device], wanted: str) -> Device:
+def _choose_monitor(monitors: list[Device], wanted: str) -> Device:
     """The monitor of the output whose name or description has these words; "": the default."""
-    monitors = [source for source in sources if source.monitor_of]
     if not wanted:
-        for source in monitors:
-            if source.default:
-                return source
+        for monitor in monitors:
+            if monitor.server_default:
+                return monitor
         _refuse_monitor(monitors, "there is no default output")
-    whole = wanted.lower()
-    names = {source: (source.monitor_of, source.name, source.description) for source in monitors}
-    matches = [source for source in monitors if whole in map(str.lower, names[source])]
-    parts = whole.replace(",", " ").split()
-    matches = matches or [d for d in monitors if _has(" ".join(names[d]).lower(), parts)]
+    whole, parts = wanted.lower(), wanted.lower().replace(",", " ").split()
+    names = {d: (d.monitor_of, d.name, d.description) for d in monitors}
+    ways: tuple[Callable[[Device], bool], ...] = (
+        lambda d: d.monitor_of == wanted,
+        lambda d: whole in map(str.lower, names[d]),
+        lambda d: _has(" ".join(names[d]).lower(), parts),
+    )
+    matches = next(filter(None, ([d for d in monitors if way(d)] for way in ways)), [])
     if len(matches) != 1:
         what = (
             f"{wanted!r} is more than one output" if matches else f"there is no output {wanted!r}"
@@ -207,7 +222,7 @@ def _choose_monitor(sources: list[Device], wanted: str) -> Device:
 
 def _refuse_monitor(monitors: list[Device], what: str) -> NoReturn:
     names = _told([f"{MONITOR}{d.monitor_of} ({d.description})" for d in monitors])
-    raise DeviceError(f"{what}; {names}" if names else f"{what}: nothing can be heard of one")
+    raise DeviceError(f"{what}; {names}" if names else f"{what}: the sound server has none")
 
 
 def _by_name(devices: list[Device], wanted: str, kind: str) -> Device:

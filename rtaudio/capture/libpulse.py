@@ -29,16 +29,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ANSWER_S = 5.0  # a server that has not answered by then is hung
+MISSING = "libpulse is missing"
+HUNG = f"no answer in {ANSWER_S:g} s"
 
 FLOAT32LE = 5
 MOST_CHANNELS = 32
 INVALID = 0xFFFF_FFFF
 NO_AUTOSPAWN = 1
-CONTEXT_READY, CONTEXT_FAILED = 4, 5
+CONTEXT_READY = 4
 STREAM_READY, STREAM_FAILED = 2, 3
 OPERATION_RUNNING = 0
+VOLUME_NORM = 0x10000  # 100 %
 START_CORKED, INTERPOLATE_TIMING, AUTO_TIMING_UPDATE = 0x1, 0x2, 0x8
-NO_REMIX_CHANNELS, DONT_MOVE, EARLY_REQUESTS = 0x20, 0x200, 0x4000
+DONT_MOVE, EARLY_REQUESTS = 0x200, 0x4000
 SERVER_EVENTS = 0x80
 
 
@@ -54,7 +57,9 @@ class ChannelMap(Structure):
     _fields_ = (("channels", c_uint8), ("map", c_int * MOST_CHANNELS))
 
 
-class _Volume(Structure):
+class Volume(Structure):
+    """pa_cvolume: of each channel."""
+
     _fields_ = (("channels", c_uint8), ("values", c_uint32 * MOST_CHANNELS))
 
 
@@ -90,7 +95,7 @@ class SourceInfo(Structure):
         ("sample_spec", SampleSpec),
         ("channel_map", ChannelMap),
         ("owner_module", c_uint32),
-        ("volume", _Volume),
+        ("volume", Volume),
         ("mute", c_int),
         ("monitor_of_sink", c_uint32),
         ("monitor_of_sink_name", c_char_p),
@@ -98,9 +103,18 @@ class SourceInfo(Structure):
 
 
 class SinkInfo(Structure):
-    """pa_sink_info, to its description."""
+    """pa_sink_info, to whether it is muted."""
 
-    _fields_ = (("name", c_char_p), ("index", c_uint32), ("description", c_char_p))
+    _fields_ = (
+        ("name", c_char_p),
+        ("index", c_uint32),
+        ("description", c_char_p),
+        ("sample_spec", SampleSpec),
+        ("channel_map", ChannelMap),
+        ("owner_module", c_uint32),
+        ("volume", Volume),
+        ("mute", c_int),
+    )
 
 
 class SourceOutputInfo(Structure):
@@ -127,6 +141,11 @@ SourceCallback = CFUNCTYPE(None, c_void_p, POINTER(SourceInfo), c_int, c_void_p)
 SinkCallback = CFUNCTYPE(None, c_void_p, POINTER(SinkInfo), c_int, c_void_p)
 SourceOutputCallback = CFUNCTYPE(None, c_void_p, POINTER(SourceOutputInfo), c_int, c_void_p)
 NotifyCallback = CFUNCTYPE(None, c_void_p, c_void_p)
+_LISTS = {
+    "context_get_source_info_list": SourceCallback,
+    "context_get_sink_info_list": SinkCallback,
+    "context_get_source_output_info_list": SourceOutputCallback,
+}
 ReadCallback = CFUNCTYPE(None, c_void_p, c_size_t, c_void_p)
 EventCallback = CFUNCTYPE(None, c_void_p, c_int, c_uint32, c_void_p)
 
@@ -150,10 +169,10 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "context_get_source_info_list": (c_void_p, _ASKS),
     "context_get_sink_info_list": (c_void_p, _ASKS),
     "context_get_source_output_info_list": (c_void_p, _ASKS),
-    "context_set_state_callback": (None, (c_void_p, NotifyCallback, c_void_p)),
     "context_set_subscribe_callback": (None, (c_void_p, EventCallback, c_void_p)),
     "context_subscribe": (c_void_p, (c_void_p, c_int, c_void_p, c_void_p)),
     "operation_get_state": (c_int, (c_void_p,)),
+    "operation_cancel": (None, (c_void_p,)),
     "operation_unref": (None, (c_void_p,)),
     "proplist_gets": (c_char_p, (c_void_p, c_char_p)),
     "channel_map_init_extend": (c_void_p, (POINTER(ChannelMap), c_uint32, c_int)),
@@ -166,8 +185,10 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
         (c_void_p, c_char_p, POINTER(BufferAttributes), c_int),
     ),
     "stream_get_state": (c_int, (c_void_p,)),
+    "stream_get_device_name": (c_char_p, (c_void_p,)),
     "stream_get_buffer_attr": (POINTER(BufferAttributes), (c_void_p,)),
     "stream_set_state_callback": (None, (c_void_p, NotifyCallback, c_void_p)),
+    "stream_set_moved_callback": (None, (c_void_p, NotifyCallback, c_void_p)),
     "stream_set_overflow_callback": (None, (c_void_p, NotifyCallback, c_void_p)),
     "stream_set_read_callback": (None, (c_void_p, ReadCallback, c_void_p)),
     "stream_cork": (c_void_p, (c_void_p, c_int, c_void_p, c_void_p)),
@@ -186,12 +207,12 @@ def library() -> Any:
     """The library, its functions without their ``pa_``; raises `NoServer` where it is missing."""
     try:
         found = ctypes.CDLL("libpulse.so.0")
-    except OSError:
-        raise NoServer("libpulse is missing") from None
-    for name, (result, arguments) in _FUNCTIONS.items():
-        function = getattr(found, f"pa_{name}")
-        function.restype, function.argtypes = result, arguments
-        setattr(found, name, function)
+        for name, (result, arguments) in _FUNCTIONS.items():
+            function = getattr(found, f"pa_{name}")
+            function.restype, function.argtypes = result, arguments
+            setattr(found, name, function)
+    except (OSError, AttributeError):  # or it is another library, by its name
+        raise NoServer(MISSING) from None
     return found
 
 
@@ -228,12 +249,12 @@ class Connection:
         self.pa.mainloop_free(self._loop)
 
     def state(self) -> int:
-        """`CONTEXT_READY`, or above once it has ended."""
+        """`CONTEXT_READY`; below while it connects, above once it has ended."""
         return int(self.pa.context_get_state(self.context))
 
     def error(self) -> str:
         """The last error."""
-        return str(self.pa.strerror(self.pa.context_errno(self.context)).decode())
+        return text(self.pa.strerror(self.pa.context_errno(self.context))) or "unknown error"
 
     def step(self, wait_s: float | None) -> None:
         """Do what is due; wait for something at most so long, for ever if that is None."""
@@ -251,12 +272,26 @@ class Connection:
         while not condition():
             left_s = deadline - time.monotonic()
             if left_s <= 0:
-                raise NoServer(f"no answer in {ANSWER_S:g} s")
+                raise NoServer(HUNG)
             self.step(left_s)
 
     def ask(self, function: str, callback: Any) -> None:
         """Call a function that answers by ``callback``, and wait until it has."""
         self._end(getattr(self.pa, function)(self.context, callback, None))
+
+    def entries(self, function: str, take: Callable[[Any], None]) -> None:
+        """Call a function that answers with a list; ``take`` is called with each entry."""
+        failed = []
+
+        def each(_: Any, entry: Any, end: int, *__: Any) -> None:
+            if end < 0:
+                failed.append(self.error())
+            elif not end:
+                take(entry[0])
+
+        self.ask(function, _LISTS[function](each))
+        if failed:
+            raise NoServer(failed[0])
 
     def subscribe(self, events: int) -> None:
         """Be told of events from now on."""
@@ -269,6 +304,7 @@ class Connection:
         try:
             self.wait_until(lambda: running(operation) != OPERATION_RUNNING)
         finally:
+            self.pa.operation_cancel(operation)  # where it has not ended: its callback goes
             self.pa.operation_unref(operation)
         if self.state() != CONTEXT_READY:
             raise NoServer(self.error())
@@ -277,21 +313,6 @@ class Connection:
 def text(value: bytes | None) -> str:
     """A name, as Python has it."""
     return (value or b"").decode(errors="replace")
-
-
-def listed(kind: type[Structure], take: Callable[[Any], None]) -> Any:
-    """A callback that hands each entry of a list to ``take``."""
-    made = {
-        SourceInfo: SourceCallback,
-        SinkInfo: SinkCallback,
-        SourceOutputInfo: SourceOutputCallback,
-    }[kind]
-
-    def each(_: Any, entry: Any, end: int, *__: Any) -> None:
-        if not end:
-            take(entry[0])
-
-    return made(each)
 
 
 def latency_s(pa: Any, stream: Any) -> float | None:

@@ -19,7 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rtaudio.capture import libpulse, wire
-from rtaudio.capture.devices import MONITOR, Device, DeviceError, asked_for, find_source, is_alone
+from rtaudio.capture.devices import MONITOR, Device, DeviceError, find_source, is_alone, monitored
 from rtaudio.capture.libpulse import (
     BufferAttributes,
     ChannelMap,
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 LATENCIES_S = {"low": 0.005, "high": 0.02}
+LEAST_AT_ONCE = 32  # samples that the server sends
 MOST_AT_ONCE_S = 1.0  # of what the server sends; after 2 s without anything it is taken for hung
 _FLAGS = (
     libpulse.START_CORKED
@@ -101,26 +102,28 @@ class _Blocks:
 class PulseStream:
     """A stream from a source, opened; its callback is sounddevice's. Raises `NoServer`.
 
-    ``finished`` is called when it ends by itself, with the reason (`wire.ENDS`). With ``follow``,
-    the name of the default output, it ends when another one is.
+    Its channels are those of ``channel_map``. ``finished`` is called when it ends by itself, with
+    the reason (`wire.ENDS`). With ``follow``, the name of the default output, it ends when another
+    one is.
     """
 
     def __init__(
         self,
         connection: Connection,
-        source: str,
-        spec: SampleSpec,
+        source: Source,
+        sr: int,
         channel_map: ChannelMap,
         fragment: int,
-        follow: str | None,
-        finished: Callable[[int], None],
+        follow: str | None = None,
+        finished: Callable[[int], None] = lambda reason: None,
     ) -> None:
         self._connection, self._pa = connection, connection.pa
         self._follow, self._finished = follow, finished
-        self._spec = spec
+        self._spec = spec = SampleSpec(libpulse.FLOAT32LE, sr, channel_map.channels)
         self._blocks: _Blocks | None = None
         self._callbacks = (
             NotifyCallback(self._take_state),
+            NotifyCallback(self._take_move),
             NotifyCallback(self._take_overflow),
             ReadCallback(self._take_samples),
             EventCallback(self._take_event),
@@ -134,13 +137,16 @@ class PulseStream:
             raise NoServer(connection.error())
         wish = BufferAttributes(*[libpulse.INVALID] * 4, fragment * spec.channels * 4)
         connected = self._pa.stream_connect_record(
-            self._stream, source.encode(), byref(wish), _FLAGS
+            self._stream, source.target.encode(), byref(wish), _FLAGS
         )
         if connected < 0:
             raise NoServer(connection.error())
         connection.wait_until(lambda: self._state() >= libpulse.STREAM_READY)
         if self._state() != libpulse.STREAM_READY:
             raise NoServer(connection.error())
+        given = text(self._pa.stream_get_device_name(self._stream))
+        if given != source.device.name:
+            raise NoServer(f"the server gives {given}")
         granted = self._pa.stream_get_buffer_attr(self._stream)[0]
         self.latency = granted.fragsize / (4 * spec.channels) / spec.rate
         """How old a sample is when it is delivered, by what the server granted, in s."""
@@ -152,15 +158,19 @@ class PulseStream:
         """Call ``callback`` from now on, in a thread of its own. Raises `NoServer`."""
         self._blocks = _Blocks(self._spec.channels, self._spec.rate, blocksize, callback)
         pa, stream = self._pa, self._stream
-        state, overflow, read, event, _ = self._callbacks
+        state, moved, overflow, read, event, _ = self._callbacks
         pa.stream_set_overflow_callback(stream, overflow, None)
         pa.stream_set_read_callback(stream, read, None)
         pa.stream_set_state_callback(stream, state, None)
+        pa.stream_set_moved_callback(stream, moved, None)
         if self._follow is not None:
             pa.context_set_subscribe_callback(self._connection.context, event, None)
             self._connection.subscribe(libpulse.SERVER_EVENTS)
             self._ask_server()
-        pa.operation_unref(pa.stream_cork(stream, 0, None, None))
+        begun = pa.stream_cork(stream, 0, None, None)
+        if not begun:  # it was removed meanwhile
+            raise NoServer(self._connection.error())
+        pa.operation_unref(begun)
         threading.Thread(target=self._run, name="rtaudio pulse", daemon=True).start()
 
     def _run(self) -> None:
@@ -177,6 +187,10 @@ class PulseStream:
         if self._state() >= libpulse.STREAM_FAILED:
             self._ended = self._ended or wire.REMOVED
 
+    def _take_move(self, *_: Any) -> None:
+        """It hears another source now, which is not to happen."""
+        self._ended = self._ended or wire.REMOVED
+
     def _take_overflow(self, *_: Any) -> None:
         assert self._blocks is not None
         self._blocks.overflow = True
@@ -186,7 +200,11 @@ class PulseStream:
         pa, data, count = self._pa, c_void_p(), c_size_t()
         age = libpulse.latency_s(pa, stream)
         captured = None if age is None else time.monotonic() - age
-        while pa.stream_peek(stream, byref(data), byref(count)) == 0 and count.value:
+        while (
+            not self._ended
+            and pa.stream_peek(stream, byref(data), byref(count)) == 0
+            and count.value
+        ):
             if data.value is None:  # a hole
                 self._blocks.overflow = True
             else:
@@ -212,18 +230,17 @@ class PulseStream:
 
 
 def restore_rates(before: list[Device]) -> None:
-    """Give those idle sources their rates back that PulseAudio has changed for somebody else.
+    """Give those sources their rates back that PulseAudio has changed, since somebody opened them.
 
-    It does that for each stream, and keeps it: so a stream at the old rate is opened and closed.
+    An idle source takes the rate of a stream, and keeps it: so one at the old rate is opened.
     """
+    rates = {device.name: device.sr for device in before}
     with contextlib.suppress(NoServer), Connection() as connection:
-        for device, channel_map in sources(connection):
-            sr = next((old.sr for old in before if old.name == device.name), device.sr)
-            if sr != device.sr:
-                spec = SampleSpec(libpulse.FLOAT32LE, sr, device.channels)
-                PulseStream(
-                    connection, device.name, spec, channel_map, sr, None, lambda reason: None
-                )
+        for source in sources(connection):
+            sr = rates.get(source.device.name, source.device.sr)
+            if sr != source.device.sr:
+                with contextlib.suppress(NoServer):
+                    PulseStream(connection, source, sr, source.channel_map, sr)
 
 
 def open_source(
@@ -242,8 +259,9 @@ def open_source(
         raise DeviceError(f"the sound server does not answer ({error}): rtaudio doctor") from None
     devices = [source.device for source in found]
     device = find_source(devices, request)
+    source = found[devices.index(device)]
     sr = request.sr or device.sr
-    channel_map = _channel_map(found[devices.index(device)], request)
+    channel_map = _channel_map(source, request)
     samples = wire.RING_S * sr
     if 2 * request.blocksize > samples:
         size = f"a blocksize of {request.blocksize} is over {samples // 2}"
@@ -252,12 +270,8 @@ def open_source(
     callback = make_callback(channel_map.channels, samples, records)
     try:
         stream = PulseStream(
-            connection,
-            device.name,
-            SampleSpec(libpulse.FLOAT32LE, sr, channel_map.channels),
-            channel_map,
-            _fragment(request, sr),
-            device.monitor_of if asked_for(request) == MONITOR else None,
+            *(connection, source, sr, channel_map, _fragment(request, sr)),
+            device.monitor_of if _follows(request) else None,
             finished,
         )
     except NoServer as error:
@@ -276,18 +290,23 @@ def open_source(
         server=SERVERS[device.hostapi],
         description=device.description,
         monitor_of=device.monitor_of,
+        volume=source.volume,
         own_sr=device.sr,
         own_channels=device.channels,
     )
     return partial(_start, stream, request.blocksize, callback, device), opened
 
 
+def _follows(request: wire.Request) -> bool:
+    return request.source == MONITOR or (request.source is None and monitored(request.device) == "")
+
+
 def _channel_map(source: Source, request: wire.Request) -> ChannelMap:
     """The source's own channels; those that the server mixes, where there are fewer than before."""
-    device, own = source
+    device = source.device
     least = request.channels or request.least_channels
     if least <= device.channels:
-        return own
+        return source.channel_map
     if request.again is None:
         raise DeviceError(f"{device.label} has {device.channels} channel(s), not {least}")
     mixed = ChannelMap()
@@ -299,7 +318,7 @@ def _fragment(request: wire.Request, sr: int) -> int:
     """How many samples the server shall send at once."""
     latency = request.latency
     wish_s = LATENCIES_S[latency] if isinstance(latency, str) else latency
-    return round(min(max(wish_s * sr, request.blocksize), MOST_AT_ONCE_S * sr))
+    return round(min(max(wish_s * sr, request.blocksize, LEAST_AT_ONCE), MOST_AT_ONCE_S * sr))
 
 
 def _start(

@@ -13,16 +13,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from rtaudio.capture.devices import MONITOR, Device, DeviceError, asked_for
+from rtaudio.capture.devices import MONITOR, Device, DeviceError, monitored
 from rtaudio.capture.libpulse import (
     INVALID,
+    VOLUME_NORM,
     ChannelMap,
     Connection,
     NoServer,
     ServerCallback,
-    SourceInfo,
-    SourceOutputInfo,
-    listed,
     text,
 )
 
@@ -54,6 +52,10 @@ class Source(NamedTuple):
 
     device: Device
     channel_map: ChannelMap
+    target: str
+    """What the server is told to open."""
+    volume: str
+    """What the server does to its level, in words; empty where it does nothing."""
 
 
 def connect() -> Connection:
@@ -87,30 +89,65 @@ def about(connection: Connection) -> Server:
 
 def sources(connection: Connection, first: int = 0) -> list[Source]:
     """All sources, by name, whose indices begin with ``first``; raises `NoServer`."""
-    server, found = about(connection), []
+    server = about(connection)
+    volumes: dict[int, str] = {}
+    found: list[Source] = []
 
-    def take(info: Any) -> None:
+    def take_sink(info: Any) -> None:
+        volumes[info.index] = _volume("its output", info)
+
+    def take_source(info: Any) -> None:
         name, output = text(info.name), ""
         if info.monitor_of_sink != INVALID:
             output = text(info.monitor_of_sink_name)
+        default = output == server.default_output if output else name == server.default_source
         device = Device(
             first,
             name,
             server.hostapi,
             info.channel_map.channels,
             info.sample_spec.rate,
-            default=output == server.default_output if output else name == server.default_source,
             description=text(info.description) or name,
             monitor_of=output,
+            server_default=default,
         )
-        found.append(Source(device, ChannelMap.from_buffer_copy(info.channel_map)))
+        volume = [_volume("it", info), volumes.get(info.monitor_of_sink, "")]
+        found.append(
+            Source(
+                device,
+                ChannelMap.from_buffer_copy(info.channel_map),
+                _target(info, name) if server.hostapi == "PipeWire" else name,
+                ", ".join(filter(None, volume)),
+            )
+        )
 
-    connection.ask("context_get_source_info_list", listed(SourceInfo, take))
+    connection.entries("context_get_sink_info_list", take_sink)
+    connection.entries("context_get_source_info_list", take_source)
     found.sort(key=lambda source: source.device.name)
     return [
         source._replace(device=replace(source.device, index=index))
         for index, source in enumerate(found, first)
     ]
+
+
+def _target(info: Any, name: str) -> str:
+    """The source's name; its number where PipeWire takes the first digits of a name for one."""
+    if not name[:1].isdecimal():
+        return name
+    if info.monitor_of_sink != INVALID:
+        return f"{info.monitor_of_sink}.monitor"
+    return str(info.index)
+
+
+def _volume(what: str, info: Any) -> str:
+    """What the server does to the level of a source or a sink, in words."""
+    volumes = info.volume.values[: info.volume.channels]
+    if info.mute:
+        return f"{what} is muted"
+    if all(volume == VOLUME_NORM for volume in volumes):
+        return ""
+    percent = " and ".join(f"{100 * v / VOLUME_NORM:.0f}" for v in sorted(set(volumes)))
+    return f"{what} is at a volume of {percent} %"
 
 
 def source_devices(first: int) -> list[Device]:
@@ -128,9 +165,9 @@ def means_server(request: Request) -> bool:
     """Whether an input of the server is asked for, whatever PortAudio has."""
     if request.fake is not None:
         return False
-    if request.again is not None:
-        return request.again[1] in SERVERS
-    return asked_for(request).startswith(MONITOR)
+    return request.source is not None or (
+        request.again is None and monitored(request.device) is not None
+    )
 
 
 def sound_server(hostapi: str) -> str:
@@ -154,5 +191,5 @@ def _records_for_us(connection: Connection) -> bool:
         key = b"application.process.id"
         clients.append(text(connection.pa.proplist_gets(info.proplist, key)))
 
-    connection.ask("context_get_source_output_info_list", listed(SourceOutputInfo, take))
+    connection.entries("context_get_source_output_info_list", take)
     return str(os.getpid()) in clients

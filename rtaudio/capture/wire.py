@@ -31,10 +31,11 @@ class Request:
     """Which input to open, and how; None is the device's own choice."""
 
     device: int | str | None = None
-    """Index, parts of name and host API, or `devices.MONITOR`; None: the default input."""
+    """Index, or parts of name and host API, or `devices.MONITOR` and the parts of an output's name;
+    None: the default input."""
     again: tuple[str, str, bool] | None = None
     """Name and host API of a device that was lost, and `Opened.alone`: this one and no other,
-    whatever its index is now. The name may be `devices.MONITOR`: what the default output is now."""
+    whatever its index is now."""
     channels: int | None = None
     least_channels: int = 1
     sr: int | None = None
@@ -45,6 +46,9 @@ class Request:
     ``level_db`` as `sweep.SweepPlayer` takes them."""
     fake: dict[str, Any] | None = None
     """A `fake.Script`, where the fake host stands in for PortAudio."""
+    source: str | None = None
+    """In the place of ``device``: a sound server's source by its very name; `devices.MONITOR` is
+    what the default output plays now."""
 
     def to_json(self) -> str:
         """One line."""
@@ -85,9 +89,11 @@ class Opened:
     """The sound server that it goes through, if that is known: "pulseaudio", "pipewire", or "jack",
     which counts the frames of its graph (`ring.Record.frames`)."""
     description: str = ""
-    """As `devices.Device.description`,"""
+    """As `devices.Device.description` has it: empty unless it is a sound server's."""
     monitor_of: str = ""
-    """and `devices.Device.monitor_of`."""
+    """As `devices.Device.monitor_of` has it."""
+    volume: str = ""
+    """What the server does to its level, in words; empty where it does nothing."""
     own_sr: int = 0
     """The rate of a sound server's source, which the server converts to ``sr``; 0: not known."""
     own_channels: int = 0

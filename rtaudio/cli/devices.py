@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -36,23 +37,25 @@ def main(argv: Sequence[str]) -> int:
     if not found:
         words.error(f"this machine has no audio {kind[:-1]}: rtaudio doctor says what is missing")
         return UNREADABLE
-    default = next((device for device in found if device.default), None)
     for device in found:
-        print(json.dumps(asdict(device)) if args.json else _line(device, device is default))
+        print(json.dumps(asdict(device)) if args.json else _line(device))
     return DONE
 
 
-def _line(device: Device, default: bool) -> str:
+def _line(device: Device) -> str:
     rates = ", ".join(str(rate) for rate in device.rates if rate != device.sr)
     channels = f"{device.channels} channel{'s' if device.channels > 1 else ''}"
-    index, _, name = str(device).partition(" ")
-    about = f"{name}, {channels}, {device.sr} Hz" + (f" (also {rates})" if rates else "")
-    return one_line(f"{'*' if default else ' '} {index:>2}  {about}{_of_server(device)}")
+    other = f" (also {rates})" if rates else ""
+    return one_line(
+        f"{'*' if device.default else ' '} {device.index:2}  {device.label}, "
+        f"{channels}, {device.sr} Hz{other}{_of_server(device)}"
+    )
 
 
 def _of_server(device: Device) -> str:
     """What else a sound server says of a source."""
     if device.monitor_of:
-        how = f"{MONITOR} or {MONITOR}{device.monitor_of}" if device.default else ""
-        return f"; what {device.monitor_of} plays: -d {how or MONITOR + device.monitor_of}"
-    return f"; {device.hostapi}'s default" if device.default and device.description else ""
+        names = [MONITOR] if device.server_default else []
+        names.append(shlex.quote(f"{MONITOR}{device.monitor_of}"))
+        return f"; what {device.monitor_of} plays: -d {' or '.join(names)}"
+    return f"; {device.hostapi}'s default" if device.server_default else ""

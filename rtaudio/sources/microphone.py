@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from rtaudio.capture.devices import MONITOR, Device, DeviceError
+from rtaudio.capture.devices import MONITOR, Device, DeviceError, monitored
 from rtaudio.capture.process import WAIT_S, ProcessHost, list_devices
 from rtaudio.capture.wire import ENDS, OTHER_DEFAULT, OTHER_RATE, REMOVED, Opened, Request
 from rtaudio.sources.block import CAUSES, REMARKS, Block, Gap, SourceError, check_sizes
@@ -226,9 +226,9 @@ def _name(opened: Opened) -> str:
     return f"{opened.description} ({opened.device}, {opened.hostapi})"
 
 
-def _conversions(opened: Opened, channels: int) -> list[str]:
+def _changes(opened: Opened, channels: int) -> list[str]:
     """What becomes of the samples of a sound server's source on their way here, in words."""
-    words = []
+    words = [opened.volume] if opened.volume else []
     if opened.own_sr not in (0, opened.sr):
         words.append(f"{opened.hostapi} resamples its {opened.own_sr} Hz to {opened.sr}")
     if 0 < opened.own_channels < opened.channels:
@@ -260,9 +260,10 @@ class Microphone:
     Parameters
     ----------
     device
-        Index, or case-insensitive parts of name and host API, as in ``"usb, alsa"``; None is the
-        default input. ``"monitor:"`` is what the default output plays, whichever that is, and
-        ``"monitor:hdmi"`` what the output of that name does (PulseAudio and PipeWire).
+        Index, case-insensitive parts of name and host API, as in ``"usb, alsa"``, or one of
+        `devices`; None is the default input. ``"monitor:"`` is what the default output plays,
+        whichever that is, and ``"monitor:hdmi"`` what the output of that name does (PulseAudio and
+        PipeWire).
     channels
         How many to capture; None is the first two, or as many as ``channel`` of the settings
         needs, and of a sound server's source all.
@@ -290,7 +291,7 @@ class Microphone:
 
     def __init__(
         self,
-        device: int | str | None = None,
+        device: int | str | Device | None = None,
         *,
         channels: int | None = None,
         sr: int | None = None,
@@ -305,7 +306,13 @@ class Microphone:
             raise ValueError(f"channels={channels} is not in 1 … 1024")
         if not (latency in ("low", "high") or (isinstance(latency, float | int) and latency > 0)):
             raise ValueError(f"latency={latency!r} is not low, high or a number of seconds")
-        self._asked = self._request = Request(device, None, channels, 1, sr, blocksize, latency)
+        source = None
+        if isinstance(device, Device):
+            source = device.name if device.description else None
+            device = device.index
+        self._asked = self._request = Request(
+            *(device, None, channels, 1, sr, blocksize, latency), source=source
+        )
         self._host: Host = ProcessHost(python) if host is None else host
         self.tell = tell or logging.getLogger("rtaudio").warning
         self.name = "the default input" if device is None else f"input {device}"
@@ -328,10 +335,10 @@ class Microphone:
         self._stopping = False
         self._zeros = 0  # how many came in a row
         self._said_rate = self._said_idle = False
-        self._follows = isinstance(device, str) and device.strip() == MONITOR
+        self._follows = monitored(device) == ""
         self._buffer = np.zeros((0, 0), np.float32)
 
-    def elsewhere(self, device: int | str) -> Microphone:
+    def elsewhere(self, device: int | str | Device) -> Microphone:
         """Another device, to be captured as this one was asked to be."""
         asked = self._asked
         return Microphone(
@@ -366,10 +373,13 @@ class Microphone:
         self.opened = opened = capture.opened
         self.name = _name(opened)
         self.sr, self.channels = opened.sr, self._request.channels or opened.channels
-        self.notes = _conversions(opened, self.channels)
+        self.notes = _changes(opened, self.channels)
         self._buffer = np.zeros((0, self.channels), np.float32)
-        again = (MONITOR if self._follows else opened.device, opened.hostapi, opened.alone)
-        self._request = replace(self._request, again=again, sr=self.sr, channels=self.channels)
+        again = (opened.device, opened.hostapi, opened.alone)
+        source = (MONITOR if self._follows else opened.device) if opened.description else None
+        self._request = replace(
+            self._request, again=again, source=source, sr=self.sr, channels=self.channels
+        )
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -467,9 +477,10 @@ class Microphone:
     def _tell_back(self, opened: Opened, before: Opened, missing_s: float) -> None:
         self.name = _name(opened)
         words = f"{self.name} is back after {missing_s:.1f} s"
-        if opened.device != before.device:
+        if self._follows and opened.device != before.device:
+            self._said_idle = False
             words = f"the default output changed: now {self.name}, after {missing_s:.1f} s"
-        self.tell("; ".join([words, *_conversions(opened, self.channels)]))
+        self.tell("; ".join([words, *_changes(opened, self.channels)]))
 
     def _recover(self, lost: _Stream, untold: str) -> Generator[Block, None, _Stream | None]:
         """Try to get the device back, at once and then every second; None when told to stop.
@@ -613,7 +624,7 @@ class Microphone:
             )
         elif not self._said_idle:
             self._said_idle = True
-            self.tell(f"{self.name} is idle: nothing has been played for {SILENT_S:g} s")
+            self.tell(f"{self.name} is idle: its output has been silent for {SILENT_S:g} s")
 
     def _count_changes(self, changes: list[float]) -> None:
         """Count the changes of latency, in ns."""

@@ -275,7 +275,7 @@ def open_source(
             finished,
         )
     except NoServer as error:
-        raise DeviceError(f"{device.label} can't be opened ({error}): is it still there?") from None
+        raise DeviceError(f"{device.label} can't be opened ({error}): see rtaudio devices") from None
     opened = wire.Opened(
         device.index,
         device.name,

@@ -2,9 +2,9 @@
 
 Null sinks of 44.1 and 48 kHz with 1, 2 and 6 channels play an exact counter, another one in each
 channel; the monitor of each is captured twice at once, with blocks of 0 (as they come) and 1,024
-samples, while other clients join and leave them. Each sample is compared; what is missing in both
-captures at the same place was missing in what the server played. Needs Linux and the packages of
-`.ci/setup tests`.
+samples, while other clients join and leave them. Each sample is compared. Where the counter breaks
+in both captures at the same count, what the server played was broken. Needs Linux and the packages
+of `.ci/setup tests`.
 """
 
 from __future__ import annotations
@@ -107,8 +107,10 @@ def run(tests: Any, server: Any, sr: int, seconds: float) -> list[dict[str, Any]
                 "captures": 1,
                 "samples": heard.samples,
                 "inexact": heard.inexact,
-                "missing in one": sum(missing for _, missing in set(heard.breaks) - both),
+                "breaks in one": len(set(heard.breaks) - both),
+                "breaks in both": len(both),
                 "missing in both": sum(missing for _, missing in both),
+                "silent": heard.silent,
                 "reported lost": stats.lost + stats.unplaced,
                 "latency changes": stats.latency_changes,
                 "other clients": joined[0],

@@ -32,7 +32,10 @@ class Heard:
         self.samples = 0
         """How many samples of it were heard."""
         self.breaks = []
-        """[(before which count, of all that were played, how many are missing), …]"""
+        """[(before which count, of all that were played, how many are missing), …]; negative where
+        some come again."""
+        self.silent = 0
+        """How many samples of silence stand in it."""
         self.inexact = 0
         """How many samples are no count, or not the one of their channel."""
         self.over = False
@@ -42,19 +45,23 @@ class Heard:
 
     def take(self, samples):
         """Check samples (n, channels)."""
-        if not self.begun.is_set():
-            samples = samples[np.cumsum(samples.any(1)) > 0]
-            if len(samples):
-                self.begun.set()
-        if self.over or not len(samples):
+        if self.over:
             return
+        sounds = samples.any(1)
+        if self.begun.is_set():
+            self.silent += int((~sounds).sum())
+        samples = samples[sounds]
+        if not len(samples):
+            return
+        self.begun.set()
         values = samples.astype(np.float64) * SCALE
         count = values[:, 0].astype(np.int64) - 1
         exact = (values == (count[:, None] + 1 + COUNTS * np.arange(samples.shape[1]))).all(1)
         self.inexact += int((~exact).sum())
         if self._next is None:
             self._next = self._played = int(count[0])
-        steps = np.diff(count, prepend=self._next - 1) % COUNTS
+        half = COUNTS // 2
+        steps = (np.diff(count, prepend=self._next - 1) + half) % COUNTS - half
         played = self._played + np.cumsum(steps)
         for i in np.flatnonzero(steps != 1):
             self.breaks.append((int(played[i]) - 1, int(steps[i]) - 1))
@@ -69,7 +76,7 @@ class Heard:
     @property
     def whole(self):
         """Whether the counter was heard, each sample once and exactly."""
-        return self.begun.is_set() and not self.breaks and not self.inexact
+        return self.begun.is_set() and not (self.breaks or self.silent or self.inexact)
 
 
 @contextmanager

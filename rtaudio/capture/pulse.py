@@ -275,7 +275,9 @@ def open_source(
             finished,
         )
     except NoServer as error:
-        raise DeviceError(f"{device.label} can't be opened ({error}): see rtaudio devices") from None
+        raise DeviceError(
+            f"{device.label} can't be opened ({error}): see rtaudio devices"
+        ) from None
     opened = wire.Opened(
         device.index,
         device.name,

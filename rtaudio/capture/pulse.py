@@ -37,7 +37,7 @@ from rtaudio.capture.server import SERVERS, Source, connect, sources
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-LATENCIES_S = {"low": 0.005, "high": 0.02}
+LATENCIES_S = {"low": 0.005, "high": 0.01}
 LEAST_AT_ONCE = 32  # samples that the server sends
 MOST_AT_ONCE_S = 1.0  # of what the server sends; after 2 s without anything it is taken for hung
 _FLAGS = (

@@ -124,6 +124,15 @@ def load_sink(server, name, sr=48000, channels=2, description=None):
     return server.pactl("load-module", "module-null-sink", *words).strip()
 
 
+def unload_sink(server, name):
+    """Unload a sink, and its monitor with it."""
+    for line in server.pactl("list", "short", "modules").splitlines():
+        if f"sink_name={name} " in line:
+            server.pactl("unload-module", line.split()[0])
+    listed = lambda: server.pactl("list", "short", "sources")  # noqa: E731
+    servers.wait_for(lambda: f"\t{name}.monitor\t" not in listed(), "end of the monitor")
+
+
 def set_rate(server, sr):
     """Let the graph run at that rate, of PipeWire, which has one for all sinks."""
     if isinstance(server, servers.PipeWire):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from monitored import Heard, channel_map, load_sink, playing, set_rate
+from monitored import Heard, channel_map, load_sink, playing, set_rate, unload_sink
 from servers import Jack, PipeWire, Pulse, private_env, wait_for
 
 import rtaudio
@@ -26,7 +26,6 @@ from rtaudio.session import _offered
 from rtaudio.sources import open_source
 
 SERVERS = pytest.mark.parametrize("server", [Pulse, PipeWire])
-BACK_S = 3.0
 
 
 @contextmanager
@@ -64,13 +63,6 @@ def goes_on(run, seconds=1.0):
     """Wait until so much more has come."""
     until = run.samples + seconds * run.microphone.sr
     wait_for(lambda: run.samples >= until, "sound")
-
-
-def unload(server, sink):
-    for line in server.pactl("list", "short", "modules").splitlines():
-        if f"sink_name={sink} " in line:
-            server.pactl("unload-module", line.split()[0])
-    wait_for(lambda: f"\t{sink}.monitor\t" not in server.pactl("list", "short", "sources"), "end")
 
 
 # --- the list ---------------------------------------------------------------------------------
@@ -311,7 +303,7 @@ def test_the_default_output_is_followed(tmp_path, use, server):
             goes_on(run)
             assert not run.heard.begun.is_set()
             running.pactl("set-default-sink", "other")
-            wait_for(run.heard.begun.is_set, "counter", BACK_S)
+            wait_for(run.heard.begun.is_set, "counter")
             run.heard.enough(48000)
             changed = list(run.said), list(run.gaps), run.microphone.name
     said, gaps, name = changed
@@ -335,7 +327,7 @@ def test_a_followed_output_may_have_another_rate_and_fewer_channels(tmp_path, us
         with hearing("monitor:") as run:
             goes_on(run)
             running.pactl("set-default-sink", "other")
-            wait_for(lambda: run.said, "word", BACK_S)
+            wait_for(lambda: run.said, "word")
             goes_on(run)
         hostapi = run.microphone.opened.hostapi
     assert run.said[0].endswith(
@@ -352,11 +344,11 @@ def test_an_output_that_goes_is_not_replaced_and_comes_back_by_name(tmp_path, us
         positions = channel_map(running, "other")
         with hearing("monitor:rt") as run, playing(running, "other", 48000, 2, positions):
             goes_on(run)
-            unload(running, "rt")
+            unload_sink(running, "rt")
             wait_for(lambda: run.said, "word")
             wait_for(lambda: run.microphone.stats.outage > 48000, "outage")
             running.load_sink()
-            wait_for(lambda: len(run.said) > 1, "device", BACK_S)
+            wait_for(lambda: len(run.said) > 1, "device")
             goes_on(run)
     lost, back = run.said[:2]
     assert lost.endswith(" is lost (it was removed): trying to get it back")
@@ -375,7 +367,7 @@ def test_a_server_that_is_killed_and_comes_back(tmp_path, use, server, device):
             running.kill()
             wait_for(lambda: run.said, "word")
             running.start()
-            wait_for(lambda: len(run.said) > 1, "device", BACK_S)
+            wait_for(lambda: len(run.said) > 1, "device")
             with playing(running, "rt", 48000, 2, channel_map(running, "rt")):
                 run.heard.enough(48000)
     lost, back = run.said[:2]
@@ -390,9 +382,9 @@ def test_a_followed_output_that_goes_where_there_is_no_other(tmp_path, use):
         with hearing("monitor:") as run:
             goes_on(run)
             pulse.unload_sink()
-            wait_for(lambda: run.said, "word", BACK_S)
+            wait_for(lambda: run.said, "word")
             pulse.load_sink()
-            wait_for(lambda: len(run.said) > 1, "device", BACK_S)
+            wait_for(lambda: len(run.said) > 1, "device")
     assert run.said[0].endswith(" is lost (it was removed): trying to get it back")
     assert run.said[1].startswith(f"{run.microphone.name} is back after ")
 
@@ -405,8 +397,10 @@ def refused(env, device, capsys, use):
     use(env)
     assert main(["live", "--headless", "-d", device, "--duration", "1"]) == 3
     out, err = capsys.readouterr()
-    assert (out, err.count("\n")) == ("", 1)
-    return err
+    *before, said = err.splitlines()
+    assert out == ""
+    assert not before or "compiling" in before[0]  # the first run on a machine
+    return said
 
 
 def test_without_a_server(capsys, use):
@@ -447,7 +441,7 @@ def test_a_name_that_matches_two_outputs(tmp_path, capsys, use):
         said = refused(pulse.env, "monitor:null", capsys, use)
     assert said == (
         "rtaudio: 'null' is more than one output; monitor:rt (Monitor of Null Output); "
-        "monitor:rt2 (Monitor of Null Output)\n"
+        "monitor:rt2 (Monitor of Null Output)"
     )
 
 
@@ -458,7 +452,7 @@ def test_an_output_that_goes_while_it_is_opened(tmp_path, use, server):
         with Connection() as connection:
             source = next(s for s in sources(connection) if s.device.monitor_of == "rt")
             load_sink(running, "other")  # which it might be given
-            unload(running, "rt")
+            unload_sink(running, "rt")
             with pytest.raises(NoServer):
                 PulseStream(connection, source, 48000, source.channel_map, 1024)
 
@@ -475,7 +469,7 @@ def test_an_output_that_goes_before_it_is_begun(tmp_path, use, server):
                 lambda reason: ended.set(),
             )
             load_sink(running, "other")
-            unload(running, "rt")
+            unload_sink(running, "rt")
             try:
                 stream.start(0, lambda *block: blocks.append(block))
             except NoServer:

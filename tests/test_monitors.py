@@ -20,7 +20,7 @@ from rtaudio.capture.devices import Device, DeviceError, choose_by, find_source,
 from rtaudio.capture.libpulse import Connection, NoServer
 from rtaudio.capture.pulse import PulseStream, _Blocks
 from rtaudio.capture.server import connect, source_devices, sources
-from rtaudio.capture.wire import Request
+from rtaudio.capture.wire import OTHER_DEFAULT, Request
 from rtaudio.cli import main
 from rtaudio.session import _offered
 from rtaudio.sources import open_source
@@ -476,6 +476,24 @@ def test_an_output_that_goes_before_it_is_begun(tmp_path, use, server):
                 ended.set()
             assert ended.wait(10)
     assert blocks == []
+
+
+@SERVERS
+def test_another_output_became_the_default_while_it_was_opened(tmp_path, use, server):
+    reasons, ended = [], threading.Event()
+
+    def finished(reason):
+        reasons.append(reason)
+        ended.set()
+
+    with server(tmp_path) as running:
+        use(running.env)
+        with Connection() as connection:
+            source = sources(connection)[0]
+            about = (source, 48000, source.channel_map, 1024, "which was it", finished)
+            PulseStream(connection, *about).start(0, lambda *block: None)
+            assert ended.wait(10)
+    assert reasons == [OTHER_DEFAULT]
 
 
 @SERVERS

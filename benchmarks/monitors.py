@@ -108,6 +108,8 @@ def run(tests: Any, server: Any, sr: int, seconds: float) -> list[dict[str, Any]
         time.sleep(seconds)
         ended.set()
         join.join()
+        for capture in captures.values():  # before the first one leaves, as a client does
+            capture.heard.over = True
         for capture in captures.values():
             capture.end()
     for (sink, size), capture in captures.items():

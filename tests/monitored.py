@@ -120,7 +120,7 @@ def load_sink(server, name, sr=48000, channels=2, description=None):
     if isinstance(server, servers.Pulse):
         words += ["norewinds=1"]
     if description:
-        words += [f"sink_properties=device.description={description}"]
+        words += [f"sink_properties='device.description=\"{description}\"'"]
     return server.pactl("load-module", "module-null-sink", *words).strip()
 
 

@@ -279,12 +279,10 @@ def test_an_idle_output_is_told_once_and_not_as_a_muted_microphone(tmp_path, use
     with server(tmp_path) as running:
         use(running.env)
         with hearing("monitor:") as run:
-            for _ in range(2):
-                wait_for(lambda: run.said, "word")
-                with playing(running, "rt", 48000, 2, channel_map(running, "rt")):
-                    before = run.heard.samples
-                    wait_for(lambda before=before: run.heard.samples > before + 4800, "counter")
-                goes_on(run, 3.0)
+            wait_for(lambda: run.said, "word")
+            with playing(running, "rt", 48000, 2, channel_map(running, "rt")):
+                run.heard.enough(4800)
+            goes_on(run, 2.5)
     assert run.said == [f"{run.microphone.name} is idle: its output has been silent for 2 s"]
     assert run.gaps == []
 
@@ -521,8 +519,7 @@ def test_hostile_names(tmp_path, use, server, capsys):
     with server(tmp_path) as running:
         use(running.env)
         for number, name in enumerate(names):
-            words = (f"sink_name=odd{number}", f"sink_properties='device.description=\"{name}\"'")
-            running.pactl("load-module", "module-null-sink", *words)
+            load_sink(running, f"odd{number}", description=name)
         assert main(["devices"]) == 0
         listed = capsys.readouterr().out
         for number, name in enumerate(names):

@@ -621,12 +621,16 @@ def test_a_block_whose_time_is_not_known_has_none_and_an_overflow_is_told_once()
     assert seen == [(0.0, True), (5.0, False)]
 
 
-def test_a_wish_for_much_latency_still_delivers(tmp_path, use):
-    with Pulse(tmp_path) as pulse:
-        use(pulse.env)
-        with hearing("monitor:", latency=600.0) as run:
-            goes_on(run, 4.0)
-    assert run.said == [f"{run.microphone.name} is idle: its output has been silent for 2 s"]
+@SERVERS
+def test_wishes_for_much_and_for_no_latency_still_deliver(tmp_path, use, server):
+    with server(tmp_path) as running:
+        use(running.env)
+        with hearing("monitor:", latency=600.0) as slow, hearing("monitor:", latency=1e-9) as fast:
+            goes_on(slow, 2.5)
+    assert slow.microphone.opened.latency_ms <= 1000
+    assert fast.microphone.opened.latency_ms <= 50
+    for run in (slow, fast):
+        assert run.said == [f"{run.microphone.name} is idle: its output has been silent for 2 s"]
 
 
 def test_the_windows_menu_offers_the_default_and_what_the_server_has_first():

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,12 +17,14 @@ from servers import Jack, PipeWire, Pulse, private_env, wait_for
 
 import rtaudio
 from rtaudio import doctor
+from rtaudio.capture import libpulse
 from rtaudio.capture.devices import Device, DeviceError, choose_by, find_source, with_default
 from rtaudio.capture.libpulse import Connection, NoServer
 from rtaudio.capture.pulse import PulseStream, _Blocks
 from rtaudio.capture.server import connect, source_devices, sources
 from rtaudio.capture.wire import OTHER_DEFAULT, Request
 from rtaudio.cli import main
+from rtaudio.cli.devices import _line
 from rtaudio.session import _offered
 from rtaudio.sources import open_source
 
@@ -574,6 +577,71 @@ except DeviceError as error:
     listed, said = done.stdout.splitlines()
     assert (listed, done.stderr) == ("[]", "")
     assert "neither answers (libpulse is missing)" in said
+
+
+HIDDEN = """
+import ctypes.util
+find = ctypes.util.find_library
+ctypes.util.find_library = lambda name: None if name == "portaudio" else find(name)
+"""
+
+
+def test_without_portaudio_the_servers_inputs_are_there(tmp_path, use, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text(HIDDEN)
+    with Pulse(tmp_path) as pulse:
+        use(pulse.env | {"PYTHONPATH": str(tmp_path)})
+        assert [device.name for device in rtaudio.devices()] == ["rt.monitor"]
+        for device in ("rt.monitor", 0):
+            with hearing(device) as run:
+                goes_on(run, 0.1)
+        with hearing("nothing") as run:
+            pass
+        assert str(run.error).startswith("there is no input 'nothing'; inputs are: 0 Monitor of ")
+        pulse.unload_sink()
+        with pytest.raises(rtaudio.SourceError, match="the PortAudio library is missing"):
+            rtaudio.devices()
+
+
+class Library:
+    """A library of that name without what is needed of it."""
+
+
+@pytest.mark.parametrize("found", [OSError("not there"), Library()])
+def test_where_libpulse_is_missing_or_another_library(monkeypatch, found):
+    def load(name):
+        if isinstance(found, OSError):
+            raise found
+        return found
+
+    monkeypatch.setattr(libpulse.ctypes, "CDLL", load)
+    with pytest.raises(NoServer, match="libpulse is missing"):
+        libpulse.library.__wrapped__()
+
+
+def test_a_list_that_the_server_refuses(tmp_path, use, monkeypatch):
+    with Pulse(tmp_path) as pulse:
+        use(pulse.env)
+        with Connection() as connection:
+            refuse = lambda function, callback: callback(None, None, -1, None)  # noqa: E731
+            monkeypatch.setattr(connection, "ask", refuse)
+            with pytest.raises(NoServer):
+                connection.entries("context_get_source_info_list", print)
+
+
+@pytest.mark.parametrize(
+    ("device", "end"),
+    [
+        (DEVICES[1], "* "),
+        (DEVICES[3], "; what hdmi plays: -d monitor: or monitor:hdmi"),
+        (DEVICES[4], "; what hdmi-2 plays: -d monitor:hdmi-2"),
+        (DEVICES[5], "; PipeWire's default"),
+        (replace(DEVICES[4], monitor_of="a b"), "; what a b plays: -d 'monitor:a b'"),
+    ],
+)
+def test_a_line_of_the_list(device, end):
+    line = _line(device)
+    assert line.startswith("* ") == device.default
+    assert line.endswith(end) or device.default
 
 
 # --- pieces -----------------------------------------------------------------------------------

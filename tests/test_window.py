@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 import soundfile
 from command import COMMAND, SONG
+from monitored import load_sink
 from PIL import Image
-from servers import Jack, Screen, end, wait_for
+from servers import Jack, Pulse, Screen, end, wait_for
 from sounds import SR
 
 from rtaudio import ArraySource, Block, Gap, Look, Microphone, Settings
@@ -353,6 +354,24 @@ def test_while_the_device_is_changed_the_run_goes_on(tmp_path, monkeypatch, trai
             assert time.monotonic() < deadline
         assert session.run.model is old.model
         wait_for(session.run.answer, "answer of the model, from the other device")
+
+
+def test_what_is_played_is_chosen_and_followed(tmp_path, use):
+    with Pulse(tmp_path) as pulse, ExitStack() as stack:
+        use(pulse.env)
+        load_sink(pulse, "other", description="Other")
+        pulse.pactl("set-default-sink", "rt")
+        stack.callback(open_canvas("egl", (16, 16), show=False).close)
+        session = Session(Live(Microphone("rtmon"), Settings()), Look())
+        stack.callback(session.close)
+        session.run.start()
+        session.list_devices()
+        wait_for(lambda: session.devices, "devices", 30)
+        number = next(i for i, name in enumerate(session.devices) if "(rt.monitor" in name)
+        session.choose(number)
+        wait_for(lambda: session.title == "Monitor of Null Output (PulseAudio)", "monitor", 30)
+        pulse.pactl("set-default-sink", "other")
+        wait_for(lambda: session.title == "Monitor of Other (PulseAudio)", "other output", 30)
 
 
 def test_remarks_in_the_status_line_and_in_a_recording_begun_in_the_middle(tmp_path, monkeypatch):

@@ -326,14 +326,14 @@ def test_a_followed_output_may_have_another_rate_and_fewer_channels(tmp_path, us
         load_sink(running, "other", 44100, 1, description="Other")
         running.pactl("set-default-sink", "rt")
         with hearing("monitor:") as run:
-            goes_on(run)
+            wait_for(lambda: run.said, "word of the first one's silence")
             running.pactl("set-default-sink", "other")
-            wait_for(lambda: run.said, "word")
-            goes_on(run)
+            wait_for(lambda: len(run.said) == 3, "word of the other one's silence")
         hostapi = run.microphone.opened.hostapi
-    assert run.said[0].endswith(
+    assert run.said[1].endswith(
         f"; {hostapi} resamples its 44100 Hz to 48000; {hostapi} mixes its 1 channel to 2"
     )
+    assert run.said[2] == f"{run.microphone.name} is idle: its output has been silent for 2 s"
     assert (run.microphone.sr, run.microphone.channels) == (48000, 2)
 
 

@@ -478,7 +478,7 @@ class Microphone:
         self.name = _name(opened)
         words = f"{self.name} is back after {missing_s:.1f} s"
         if self._follows and opened.device != before.device:
-            self._said_idle = False
+            self._said_idle, self._zeros = False, 0
             words = f"the default output changed: now {self.name}, after {missing_s:.1f} s"
         self.tell("; ".join([words, *_changes(opened, self.channels)]))
 

@@ -41,7 +41,8 @@ class Heard:
         self.over = False
         """Whether what still comes is not looked at: the player ends."""
         self._next = None  # count, modulo COUNTS
-        self._played = 0  # counts, heard or missing
+        self.played = 0
+        """Up to which count, of all that were played."""
 
     def take(self, samples):
         """Check samples (n, channels)."""
@@ -59,13 +60,13 @@ class Heard:
         exact = (values == (count[:, None] + 1 + COUNTS * np.arange(samples.shape[1]))).all(1)
         self.inexact += int((~exact).sum())
         if self._next is None:
-            self._next = self._played = int(count[0])
+            self._next = self.played = int(count[0])
         half = COUNTS // 2
         steps = (np.diff(count, prepend=self._next - 1) + half) % COUNTS - half
-        played = self._played + np.cumsum(steps)
+        played = self.played + np.cumsum(steps)
         for i in np.flatnonzero(steps != 1):
             self.breaks.append((int(played[i]) - 1, int(steps[i]) - 1))
-        self._next, self._played = int(count[-1]) + 1, int(played[-1])
+        self._next, self.played = int(count[-1]) + 1, int(played[-1])
         self.samples += len(samples)
 
     def enough(self, samples):

@@ -58,6 +58,7 @@ class Heard:
         values = samples.astype(np.float64) * SCALE
         count = values[:, 0].astype(np.int64) - 1
         exact = (values == (count[:, None] + 1 + COUNTS * np.arange(samples.shape[1]))).all(1)
+        exact &= (count >= 0) & (count < COUNTS)  # else it is another channel's
         self.inexact += int((~exact).sum())
         if self._next is None:
             self._next = self.played = int(count[0])

@@ -164,6 +164,23 @@ def test_a_server_that_alsa_does_not_reach(here, tmp_path):
     )
 
 
+def test_no_libpulse(tmp_path):
+    code = """
+import ctypes
+load = ctypes.CDLL
+def missing(name, *arguments, **more):
+    if name == "libpulse.so.0":
+        raise OSError(name)
+    return load(name, *arguments, **more)
+ctypes.CDLL = missing
+"""
+    with Pulse(tmp_path) as pulse:
+        folder = stand_in(tmp_path, "sitecustomize", code)
+        check = ask(place(pulse.env, PYTHONPATH=folder))["monitors"]
+    assert "libpulse is missing" in check.found
+    assert check.mend == doctor.install("libpulse")
+
+
 def test_an_input_needs_no_server(tmp_path):
     found = ask(
         place(alsa_file(tmp_path, np.zeros(1000, np.float32)), PULSE_SERVER="unix:/nowhere")

@@ -27,7 +27,6 @@ from rtaudio.capture.stream import Callback, no_graph, open_stream, realtime_pri
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-
 OPENING_S = 20  # a sound system that has not answered then never will
 
 
@@ -104,34 +103,33 @@ def _open(
     make_callback: Callable[..., Callable[..., None]],
     finished: Callable[..., None],
 ) -> tuple[Callable[[], None], wire.Opened]:
-    """Open what is asked for, by the sound server or by PortAudio; returns what starts it."""
+    """Open the device by the sound server or by PortAudio; returns the function that starts it."""
     if means_server(request):
         return pulse.open_source(request, make_callback, finished)
-    host, source = None, None
+    searched = not (request.fake or request.again or request.play)
     try:
         host = _host(request)
-        source = _source_beside(request, inputs(host), len(host.query_devices()))
     except DeviceError:
-        if host is not None or request.play or not source_devices(first=0):
+        if not (searched and source_devices(first=0)):
             raise
-        source = _source_beside(request, [], 0)  # without PortAudio
+        host = None
+    source = _find_source(host, request) if searched else None
     if source is not None:
-        request = replace(request, source=source)
-        return pulse.open_source(request, make_callback, finished)
+        return pulse.open_source(replace(request, source=source), make_callback, finished)
     stream, opened = open_stream(host, request, make_callback, finished)
     return partial(_start, host, stream, opened), opened
 
 
-def _source_beside(request: wire.Request, found: list[Device], first: int) -> str | None:
-    """The name of the sound server's source that is meant; None where PortAudio has the device.
+def _find_source(host: Any, request: wire.Request) -> str | None:
+    """The name of the sound server's source, if PortAudio has no such device.
 
-    ``found``: PortAudio's inputs, before the sources, whose indices begin with ``first``.
+    ``host`` may be None, where PortAudio is missing.
     """
-    if request.fake or request.again or request.play:
-        return None
+    found = [] if host is None else inputs(host)
     try:
         choose(found, request)
     except DeviceError:
+        first = 0 if host is None else len(host.query_devices())
         device = choose(with_default(found + source_devices(first)), request)
         return device.name if device.description else None
     return None
@@ -164,7 +162,7 @@ def _capture(request: wire.Request, memory_fd: int, bell_fd: int, parent: int) -
         writers.append(ring.RingWriter(memory, channels, samples, records))
         return Callback(writers[0], ring_bell, begin=realtime_priority, graph=graph)
 
-    def finished(reason: int = wire.ENDED) -> None:
+    def finished(reason: int = wire.ENDED) -> None:  # PortAudio gives no reason
         writers[0].finish(reason)
         ring_bell(0)
 

@@ -470,7 +470,7 @@ class FakeCapture:
         self._rung = True
 
     def _finished(self) -> None:
-        self._writer.finish()
+        self._writer.finish(wire.ENDED)
         self._rung = True
 
     def _crash(self) -> None:

@@ -85,35 +85,32 @@ class ServerInfo(Structure):
     )
 
 
-class SourceInfo(Structure):
-    """pa_source_info, to what it is a monitor of."""
-
-    _fields_ = (
-        ("name", c_char_p),
-        ("index", c_uint32),
-        ("description", c_char_p),
-        ("sample_spec", SampleSpec),
-        ("channel_map", ChannelMap),
-        ("owner_module", c_uint32),
-        ("volume", Volume),
-        ("mute", c_int),
-        ("monitor_of_sink", c_uint32),
-        ("monitor_of_sink_name", c_char_p),
-    )
+# Of sinks and sources alike. (Not a base class: its padding would move the fields behind it.)
+_DEVICE_FIELDS = (
+    ("name", c_char_p),
+    ("index", c_uint32),
+    ("description", c_char_p),
+    ("sample_spec", SampleSpec),
+    ("channel_map", ChannelMap),
+    ("owner_module", c_uint32),
+    ("volume", Volume),
+    ("mute", c_int),
+)
 
 
 class SinkInfo(Structure):
-    """pa_sink_info, to whether it is muted."""
+    """pa_sink_info, up to whether it is muted."""
+
+    _fields_ = _DEVICE_FIELDS
+
+
+class SourceInfo(Structure):
+    """pa_source_info, up to what it is a monitor of."""
 
     _fields_ = (
-        ("name", c_char_p),
-        ("index", c_uint32),
-        ("description", c_char_p),
-        ("sample_spec", SampleSpec),
-        ("channel_map", ChannelMap),
-        ("owner_module", c_uint32),
-        ("volume", Volume),
-        ("mute", c_int),
+        *_DEVICE_FIELDS,
+        ("monitor_of_sink", c_uint32),
+        ("monitor_of_sink_name", c_char_p),
     )
 
 
@@ -219,7 +216,7 @@ def library() -> Any:
 class Connection:
     """A connection to the user's sound server. Raises `NoServer`, and starts none.
 
-    Nothing happens in it but while one of its methods is called. Not for several threads.
+    Nothing happens in it unless one of its methods runs. For one thread at a time.
     """
 
     def __init__(self) -> None:
@@ -257,7 +254,7 @@ class Connection:
         return text(self.pa.strerror(self.pa.context_errno(self.context))) or "unknown error"
 
     def step(self, wait_s: float | None) -> None:
-        """Do what is due; wait for something at most so long, for ever if that is None."""
+        """Run the main loop once; waits for an event for ``wait_s``, or for ever (None)."""
         wait_us = -1 if wait_s is None else max(0, int(wait_s * 1e6))
         if (
             self.pa.mainloop_prepare(self._loop, wait_us) < 0
@@ -294,7 +291,7 @@ class Connection:
             raise NoServer(failed[0])
 
     def subscribe(self, events: int) -> None:
-        """Be told of events from now on."""
+        """Let the server report events from now on."""
         self._end(self.pa.context_subscribe(self.context, events, None, None))
 
     def _end(self, operation: Any) -> None:
@@ -304,14 +301,14 @@ class Connection:
         try:
             self.wait_until(lambda: running(operation) != OPERATION_RUNNING)
         finally:
-            self.pa.operation_cancel(operation)  # where it has not ended: its callback goes
+            self.pa.operation_cancel(operation)  # its callback may not outlive this call
             self.pa.operation_unref(operation)
         if self.state() != CONTEXT_READY:
             raise NoServer(self.error())
 
 
 def text(value: bytes | None) -> str:
-    """A name, as Python has it."""
+    """Decode a string of libpulse, which may be NULL."""
     return (value or b"").decode(errors="replace")
 
 

@@ -1,11 +1,11 @@
 """A stream from a source of PulseAudio or PipeWire, such as the monitor of an output.
 
-Not by PortAudio and ALSA's plug-in, which others use with ``PULSE_SOURCE``: the plug-in asks for
-channels as ALSA orders them, so that a source whose channels are others comes mixed (five of the
-six of a sink of six, with PulseAudio's own defaults); and its streams may be moved: when their
-sink goes, the server lets them hear another source, the microphone for example, and says nothing.
-Here the stream has the source's own channels, and is never moved. Otherwise it asks as the plug-in
-does (its flags, its latency), so that the clocks behave as `host_kinds` describes them.
+PortAudio could open it through ALSA's plug-in for PulseAudio, with ``PULSE_SOURCE`` set. But the
+plug-in always requests ALSA's channel positions, so the server mixes a source that has other ones;
+and the server may move the plug-in's stream to another source, for example to the microphone when
+a sink is removed, without any error. So libpulse is used directly: the stream has the channel map
+of its source and the flag DONT_MOVE. All other flags are the plug-in's, so that arrival and ADC
+time behave as `host_kinds` describes them.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 LATENCIES_S = {"low": 0.005, "high": 0.01}
-LEAST_AT_ONCE = 32  # samples that the server sends
-MOST_AT_ONCE_S = 1.0  # of what the server sends; after 2 s without anything it is taken for hung
+LEAST_AT_ONCE = 32  # samples in a packet of the server
+MOST_AT_ONCE_S = 1.0  # likewise; after 2 s without samples the capture would be replaced
 _FLAGS = (
     libpulse.START_CORKED
     | libpulse.INTERPOLATE_TIMING
@@ -50,7 +50,7 @@ _FLAGS = (
 
 
 class _Time(NamedTuple):
-    """What sounddevice's callbacks are told."""
+    """The ``time`` argument of sounddevice's callbacks."""
 
     inputBufferAdcTime: float  # noqa: N815 - as there
     currentTime: float  # noqa: N815
@@ -149,7 +149,7 @@ class PulseStream:
             raise NoServer(f"the server gives {given}")
         granted = self._pa.stream_get_buffer_attr(self._stream)[0]
         self.latency = granted.fragsize / (4 * spec.channels) / spec.rate
-        """How old a sample is when it is delivered, by what the server granted, in s."""
+        """The duration of the packets that the server granted, in s."""
 
     def _state(self) -> int:
         return int(self._pa.stream_get_state(self._stream))
@@ -168,7 +168,7 @@ class PulseStream:
             self._connection.subscribe(libpulse.SERVER_EVENTS)
             self._ask_server()
         begun = pa.stream_cork(stream, 0, None, None)
-        if not begun:  # it was removed meanwhile
+        if not begun:  # the source was removed
             raise NoServer(self._connection.error())
         pa.operation_unref(begun)
         threading.Thread(target=self._run, name="rtaudio pulse", daemon=True).start()
@@ -188,7 +188,7 @@ class PulseStream:
             self._ended = self._ended or wire.REMOVED
 
     def _take_move(self, *_: Any) -> None:
-        """It hears another source now, which is not to happen."""
+        """The server moved the stream to another source in spite of DONT_MOVE."""
         self._ended = self._ended or wire.REMOVED
 
     def _take_overflow(self, *_: Any) -> None:
@@ -217,7 +217,7 @@ class PulseStream:
         self._ask_server()
 
     def _ask_server(self) -> None:
-        """Ask which output is the default; `_take_server` is told."""
+        """Query the default output; `_take_server` gets the answer."""
         asked = self._pa.context_get_server_info(
             self._connection.context, self._callbacks[-1], None
         )

@@ -117,7 +117,7 @@ class RingWriter(_Ring):
         self._written = header[WRITTEN] = number + 1
         return self._written
 
-    def finish(self, reason: int = 1) -> None:
+    def finish(self, reason: int) -> None:
         """Say that the stream has ended, and why (`wire.ENDS`)."""
         self._header[FINISHED] = reason
 

@@ -1,8 +1,8 @@
-"""What the sound servers of desktops, PulseAudio and PipeWire, are asked.
+"""Queries to the sound servers of desktops, PulseAudio and PipeWire.
 
-Their sources are inputs, the monitors of their outputs among them, which PortAudio does not list.
-And PortAudio calls a stream that goes through them "ALSA": which server it is matters, for each
-errs in a way of its own about when a sample was captured (`host_kinds`).
+Their sources are inputs, including the monitors of outputs, which PortAudio does not list. And a
+stream that PortAudio opened through ALSA may go through one of them: which one matters, since the
+clocks of each are wrong in a different way (`host_kinds`).
 """
 
 from __future__ import annotations
@@ -30,16 +30,12 @@ if TYPE_CHECKING:
     from rtaudio.capture.wire import Request
 
 PLUGINS = (b"libasound_module_pcm_pulse", b"libasound_module_pcm_pipewire")
-#: What servers are called as host APIs, and by `wire.Opened`.
+#: A server's name as a host API → `wire.Opened.server`.
 SERVERS = {"PulseAudio": "pulseaudio", "PipeWire": "pipewire"}
-_NOT_HERE = {
-    "darwin": "macOS has no monitors: BlackHole (existential.audio/blackhole) makes what is "
-    "played an input",
-}
 
 
 class Server(NamedTuple):
-    """What a server says of itself."""
+    """The server's name and its defaults."""
 
     hostapi: str
     """A key of `SERVERS`."""
@@ -53,15 +49,15 @@ class Source(NamedTuple):
     device: Device
     channel_map: ChannelMap
     target: str
-    """What the server is told to open."""
+    """The name by which the server opens it."""
     volume: str
-    """What the server does to its level, in words; empty where it does nothing."""
+    """Volumes other than 100 % and mutes, for the user; empty if there are none."""
 
 
 def connect() -> Connection:
     """A connection to the user's server; `DeviceError` says why there is none."""
     if sys.platform != "linux":
-        raise DeviceError(_NOT_HERE.get(sys.platform, "monitors are those of Linux"))
+        raise DeviceError("monitors exist on Linux only; on macOS, install BlackHole as an input")
     try:
         return Connection()
     except NoServer as error:
@@ -70,7 +66,7 @@ def connect() -> Connection:
 
 
 def about(connection: Connection) -> Server:
-    """What the server says of itself; raises `NoServer`."""
+    """Query the server's name and defaults; raises `NoServer`."""
     said: list[Server] = []
 
     def take(_: Any, info: Any, *__: Any) -> None:
@@ -131,7 +127,7 @@ def sources(connection: Connection, first: int = 0) -> list[Source]:
 
 
 def _target(info: Any, name: str) -> str:
-    """The source's name; its number where PipeWire takes the first digits of a name for one."""
+    """The name by which PipeWire opens a source: it would parse leading digits as an index."""
     if not name[:1].isdecimal():
         return name
     if info.monitor_of_sink != INVALID:
@@ -140,7 +136,7 @@ def _target(info: Any, name: str) -> str:
 
 
 def _volume(what: str, info: Any) -> str:
-    """What the server does to the level of a source or a sink, in words."""
+    """The volume of a source or a sink, unless it is 100 %, or that it is muted."""
     volumes = info.volume.values[: info.volume.channels]
     if info.mute:
         return f"{what} is muted"
@@ -151,7 +147,7 @@ def _volume(what: str, info: Any) -> str:
 
 
 def source_devices(first: int) -> list[Device]:
-    """The inputs that the server has, none where it does not answer."""
+    """The server's inputs; none if no server answers."""
     if sys.platform != "linux":
         return []
     try:
@@ -162,12 +158,10 @@ def source_devices(first: int) -> list[Device]:
 
 
 def means_server(request: Request) -> bool:
-    """Whether an input of the server is asked for, whatever PortAudio has."""
+    """Whether the request is for a source of the server, without a look at PortAudio's list."""
     if request.fake is not None:
         return False
-    return request.source is not None or (
-        request.again is None and monitored(request.device) is not None
-    )
+    return request.source is not None or monitored(request.device) is not None
 
 
 def sound_server(hostapi: str) -> str:

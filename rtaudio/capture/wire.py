@@ -31,8 +31,8 @@ class Request:
     """Which input to open, and how; None is the device's own choice."""
 
     device: int | str | None = None
-    """Index, or parts of name and host API, or `devices.MONITOR` and the parts of an output's name;
-    None: the default input."""
+    """Index, parts of name and host API, or `devices.MONITOR` and parts of an output's name; None:
+    the default input."""
     again: tuple[str, str, bool] | None = None
     """Name and host API of a device that was lost, and `Opened.alone`: this one and no other,
     whatever its index is now."""
@@ -47,8 +47,8 @@ class Request:
     fake: dict[str, Any] | None = None
     """A `fake.Script`, where the fake host stands in for PortAudio."""
     source: str | None = None
-    """In the place of ``device``: a sound server's source by its very name; `devices.MONITOR` is
-    what the default output plays now."""
+    """Instead of ``device``: the exact name of a sound server's source, or `devices.MONITOR` for
+    the monitor of the present default output."""
 
     def to_json(self) -> str:
         """One line."""
@@ -93,11 +93,11 @@ class Opened:
     monitor_of: str = ""
     """As `devices.Device.monitor_of` has it."""
     volume: str = ""
-    """What the server does to its level, in words; empty where it does nothing."""
+    """Volumes other than 100 % and mutes of the server; empty if there are none."""
     own_sr: int = 0
-    """The rate of a sound server's source, which the server converts to ``sr``; 0: not known."""
+    """The rate of a sound server's source before the server resamples it; 0 for others."""
     own_channels: int = 0
-    """How many channels such a source has; 0: not known."""
+    """The channels of a sound server's source before the server mixes them; 0 for others."""
 
 
 def answer_to_json(answer: Opened | str) -> str:

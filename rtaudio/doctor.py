@@ -175,9 +175,9 @@ def _mend_route(found: list[Device]) -> str | None:
 
 
 def monitors() -> Check:
-    """What outputs play, which sound servers let one hear."""
+    """Whether what the outputs play can be captured."""
     if sys.platform == "darwin":
-        mend = "to hear what is played: BlackHole (https://existential.audio/blackhole) is an input"
+        mend = "install BlackHole, an input (https://existential.audio/blackhole)"
         return Check("monitors", True, None, "macOS has no monitors of outputs", mend)
     try:
         found = [device for device in list_devices("sources") if device.monitor_of]

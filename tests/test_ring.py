@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from rtaudio.capture import ring
 from rtaudio.capture.ring import RingReader, RingWriter
 from rtaudio.capture.stream import Callback
+from rtaudio.capture.wire import ENDED
 
 CHANNELS = 2
 
@@ -95,8 +96,8 @@ def test_what_the_host_says_is_kept():
     assert (second.clock_ns, second.age_ns, second.overflow) == (678, -1, 1)
     assert reader.priority == 60
     assert not reader.finished
-    writer.finish()
-    assert reader.finished
+    writer.finish(ENDED)
+    assert reader.finished == ENDED
 
 
 @pytest.mark.parametrize(
@@ -148,22 +149,25 @@ def test_between_two_processes_through_few_places():
     memory = mmap.mmap(-1, ring.size(CHANNELS, samples, records))
     pid = os.fork()
     if pid == 0:
+        status = 1
         try:
             writer = RingWriter(memory, CHANNELS, samples, records)
             for first in range(0, total, 10):
                 writer.write(block(first, 10).data.cast("B"), 10, 0, -1, False)
-            writer.finish()
+            writer.finish(ENDED)
+            status = 0
         finally:
-            os._exit(0)
+            os._exit(status)
     reader = RingReader(memory, CHANNELS, samples, records)
-    taken, over = 0, False
-    while not over:
-        over = reader.finished  # before the last look
+    taken, exited = 0, (0, 0)
+    while exited == (0, 0):
+        exited = os.waitpid(pid, os.WNOHANG)  # before the last look
         reader.look()
         for record in reader.new():
             np.testing.assert_array_equal(read(reader, record), block(record.first, record.length))
             assert record.first == taken + record.dropped
             taken += record.length
-    os.waitpid(pid, 0)
+    assert exited == (pid, 0)
+    assert reader.finished == ENDED
     assert taken + reader.dropped == total
     assert taken > 0

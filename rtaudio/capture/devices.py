@@ -22,7 +22,7 @@ RATES = (8000, 11025, 16000, 22050, 32000, 44100, 48000, 88200, 96000, 176400, 1
 _PREFERRED = ("windows wasapi", "core audio", "alsa")
 #: What an output plays: of the default output, or followed by the name of one.
 MONITOR = "monitor:"
-MOST_TOLD = 20  # of the devices there are, in a message
+MOST_LISTED = 20  # of the devices there are, in a message
 
 
 class DeviceError(Exception):
@@ -221,7 +221,7 @@ def _choose_monitor(monitors: list[Device], wanted: str) -> Device:
 
 
 def _refuse_monitor(monitors: list[Device], what: str) -> NoReturn:
-    names = _told([f"{MONITOR}{d.monitor_of} ({d.description})" for d in monitors])
+    names = _listed([f"{MONITOR}{d.monitor_of} ({d.description})" for d in monitors])
     raise DeviceError(f"{what}; {names}" if names else f"{what}: the sound server has none")
 
 
@@ -295,9 +295,9 @@ def _without_card(name: str) -> str:
 
 
 def _refuse(devices: list[Device], what: str, kind: str) -> NoReturn:
-    raise DeviceError(f"{what}; {kind}s are: {_told(list(map(str, devices)))}")
+    raise DeviceError(f"{what}; {kind}s are: {_listed(list(map(str, devices)))}")
 
 
-def _told(names: list[str]) -> str:
-    more = len(names) - MOST_TOLD
-    return "; ".join(names[:MOST_TOLD]) + (f"; and {more} more" if more > 0 else "")
+def _listed(names: list[str]) -> str:
+    more = len(names) - MOST_LISTED
+    return "; ".join(names[:MOST_LISTED]) + (f"; and {more} more" if more > 0 else "")

@@ -117,7 +117,7 @@ def add_microphone(parser: argparse.ArgumentParser) -> None:
         "-d",
         "--device",
         metavar="DEVICE",
-        help="index or parts of its name (rtaudio devices); monitor: hears what is played",
+        help="index or parts of its name (rtaudio devices); monitor: is what this computer plays",
     )
     add("--device-rate", type=int, metavar="HZ", help="its rate (default: its own)")
     add("--blocksize", type=int, metavar="N", help="samples of a block (default: its choice)")

@@ -721,7 +721,9 @@ def test_a_monitor_is_no_recording():
 
 def test_where_there_are_no_monitors(monkeypatch):
     monkeypatch.setattr(sys, "platform", "darwin")
-    with pytest.raises(DeviceError, match="monitors exist on Linux only; on macOS, install BlackHole"):
+    with pytest.raises(
+        DeviceError, match="monitors exist on Linux only; on macOS, install BlackHole"
+    ):
         connect()
     assert source_devices(0) == []
     assert "BlackHole" in doctor.monitors().mend

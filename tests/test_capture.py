@@ -126,6 +126,11 @@ def test_a_child_that_is_killed_or_hangs_is_replaced():
     assert stats.restarts == 2
 
 
+def shared_memory():
+    """The names in shared memory, but for those of the JACK servers of other tests."""
+    return {name for name in os.listdir("/dev/shm") if not name.startswith("jack")}
+
+
 def test_the_child_ends_with_its_parent_and_leaves_nothing():
     program = textwrap.dedent(
         """
@@ -140,7 +145,7 @@ def test_the_child_ends_with_its_parent_and_leaves_nothing():
             capture.wait()
         """
     )
-    before = set(os.listdir("/dev/shm"))
+    before = shared_memory()
     parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     child = int(parent.stdout.readline())
     assert is_running(child)
@@ -148,7 +153,7 @@ def test_the_child_ends_with_its_parent_and_leaves_nothing():
     parent.wait()
     parent.stdout.close()
     wait_for(lambda: not is_running(child), "the child's end", 5)
-    assert set(os.listdir("/dev/shm")) <= before
+    assert shared_memory() <= before
 
 
 def test_the_child_ends_though_a_fork_keeps_the_pipe_open():
@@ -223,7 +228,7 @@ def test_no_garbage_is_collected_while_it_captures(tmp_path):
 
 
 def test_both_killed_at_once_leave_nothing():
-    before = set(os.listdir("/dev/shm"))
+    before = shared_memory()
     program = (
         "import os, signal, rtaudio\n"
         "from rtaudio.capture.fake import Script\n"
@@ -236,7 +241,7 @@ def test_both_killed_at_once_leave_nothing():
     done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     assert done.returncode == -signal.SIGKILL
     wait_for(lambda: not is_running(int(done.stdout)), "the child's end", 5)
-    assert set(os.listdir("/dev/shm")) <= before
+    assert shared_memory() <= before
 
 
 def test_ending_a_child_that_is_stopped_takes_no_time():

@@ -177,7 +177,7 @@ def _mend_route(found: list[Device]) -> str | None:
 def monitors() -> Check:
     """Whether what the outputs play can be captured."""
     if sys.platform == "darwin":
-        mend = "install BlackHole, an input (https://existential.audio/blackhole)"
+        mend = "to capture what is played: install BlackHole (https://existential.audio/blackhole)"
         return Check("monitors", True, None, "macOS has no monitors of outputs", mend)
     try:
         found = [device for device in list_devices("sources") if device.monitor_of]

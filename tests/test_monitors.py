@@ -170,9 +170,12 @@ def test_a_name_means_a_monitor_where_nothing_else_has_it(words, index):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("monitor:hd", "'hd' is more than one output; monitor:hdmi (Monitor of HDMI); monitor:hdm"),
-        ("monitor:usb3", f"there is no output 'usb3'; monitor:{USB} (Monitor of Scarlett); monito"),
-        ("monitor:rode", "there is no output 'rode'; "),
+        (
+            "monitor:hd",
+            "'hd' is more than one output; monitors are: monitor:hdmi (Monitor of HDMI); ",
+        ),
+        ("monitor:usb3", f"there is no output 'usb3'; monitors are: monitor:{USB} (Monitor of S"),
+        ("monitor:rode", "there is no output 'rode'; monitors are: "),
     ],
 )
 def test_what_is_said_where_none_or_several_are_meant(words, said):
@@ -182,7 +185,7 @@ def test_what_is_said_where_none_or_several_are_meant(words, said):
 
 
 def test_where_nothing_is_the_default_or_there_is_no_output():
-    with pytest.raises(DeviceError, match="there is no default output; monitor:hdmi-2 "):
+    with pytest.raises(DeviceError, match="no default output; monitors are: monitor:hdmi-2 "):
         find_source([DEVICES[4]], Request("monitor:"))
     with pytest.raises(DeviceError, match="there is no default output: the sound server has "):
         find_source([DEVICES[5]], Request("monitor:"))
@@ -447,8 +450,8 @@ def test_a_name_that_matches_two_outputs(tmp_path, capsys, use):
         load_sink(pulse, "rt2")
         said = refused(pulse.env, "monitor:null", capsys, use)
     assert said == (
-        "rtaudio: 'null' is more than one output; monitor:rt (Monitor of Null Output); "
-        "monitor:rt2 (Monitor of Null Output)"
+        "rtaudio: 'null' is more than one output; monitors are: "
+        "monitor:rt (Monitor of Null Output); monitor:rt2 (Monitor of Null Output)"
     )
 
 

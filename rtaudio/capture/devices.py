@@ -221,8 +221,9 @@ def _choose_monitor(monitors: list[Device], wanted: str) -> Device:
 
 
 def _refuse_monitor(monitors: list[Device], what: str) -> NoReturn:
-    names = _listed([f"{MONITOR}{d.monitor_of} ({d.description})" for d in monitors])
-    raise DeviceError(f"{what}; {names}" if names else f"{what}: the sound server has none")
+    if not monitors:
+        raise DeviceError(f"{what}: the sound server has none")
+    _refuse([f"{MONITOR}{d.monitor_of} ({d.description})" for d in monitors], what, "monitor")
 
 
 def _by_name(devices: list[Device], wanted: str, kind: str) -> Device:
@@ -294,10 +295,8 @@ def _without_card(name: str) -> str:
     return re.sub(r"\(hw:\d+,(\d+)\)", r"(hw:*,\1)", name)
 
 
-def _refuse(devices: list[Device], what: str, kind: str) -> NoReturn:
-    raise DeviceError(f"{what}; {kind}s are: {_listed(list(map(str, devices)))}")
-
-
-def _listed(names: list[str]) -> str:
-    more = len(names) - MOST_LISTED
-    return "; ".join(names[:MOST_LISTED]) + (f"; and {more} more" if more > 0 else "")
+def _refuse(there: Sequence[object], what: str, kind: str) -> NoReturn:
+    """Say what is wrong with a name, and the names ``there`` are."""
+    names, more = "; ".join(map(str, there[:MOST_LISTED])), len(there) - MOST_LISTED
+    names += f"; and {more} more" if more > 0 else ""
+    raise DeviceError(f"{what}; {kind}s are: {names}")

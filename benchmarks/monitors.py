@@ -2,8 +2,10 @@
 
 Null sinks of 44.1 and 48 kHz with 1, 2 and 6 channels play an exact counter, another one in each
 channel; the monitor of each is captured twice at once, with blocks of 0 (as they come) and 1,024
-samples, while other clients join and leave them. Each sample is compared. Where the counter breaks
-in both captures at the same count, what the server played was broken.
+samples, and by PulseAudio's own `parec`, the control, while other clients join and leave them. Each
+sample is compared. Where the counter breaks in all three at the same count, what the server played
+was broken; where it breaks in one alone, the server skipped that client, or the client lost it: the
+control shows how often a server does so.
 
 Then the default output is changed, the output unloaded and loaded, the server killed and started,
 `--times` each: how long from when there is something to hear again to its first sample, and how
@@ -14,14 +16,18 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import operator
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import threading
 import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 import rtaudio
 from benchmarks.report import from_tests, show
@@ -30,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 RATES, CHANNELS, BLOCKSIZES = (44100, 48000), (1, 2, 6), (0, 1024)
+CONTROL = "parec"
 JOINING_MS = (5, 200, 2000)
 SETTLE_S, GONE_S, GIVE_UP_S = 2.0, 2.0, 60.0
 
@@ -67,6 +74,31 @@ class Capture:
         self._thread.join()
 
 
+class Control:
+    """The same by `parec`, with as much latency."""
+
+    def __init__(self, heard: Any, server: Any, sink: str, sr: int, channels: int, at: str) -> None:
+        self.heard = heard
+        command = [CONTROL, "-d", f"{sink}.monitor", "--raw", "--format=float32le"]
+        command += [f"--rate={sr}", f"--channels={channels}", f"--channel-map={at}"]
+        command += ["--latency-msec=10"]
+        self._process = subprocess.Popen(command, env=server.env, stdout=subprocess.PIPE)
+        self._thread = threading.Thread(target=self._run, args=(4 * channels,))
+        self._thread.start()
+
+    def _run(self, width: int) -> None:
+        assert self._process.stdout is not None
+        while data := self._process.stdout.read(256 * width):
+            samples = np.frombuffer(data[: len(data) // width * width], np.float32)
+            self.heard.take(samples.reshape(-1, width // 4))
+
+    def end(self) -> None:
+        """End it, and take what has come."""
+        self._process.terminate()
+        self._thread.join()
+        self._process.wait()
+
+
 def join_and_leave(server: Any, sinks: list[str], ended: threading.Event) -> int:
     """Other clients hear the sinks, with more latency or less; returns how many did."""
     joined = 0
@@ -89,11 +121,13 @@ def run(tests: Any, server: Any, sr: int, seconds: float) -> list[dict[str, Any]
             name = f"sink{sr}x{channels}"
             tests.load_sink(server, name, sr, channels)
             sinks[name] = (sr, channels, tests.channel_map(server, name))
-        captures = {
+        captures: dict[tuple[str, int | str], Capture | Control] = {
             (sink, size): Capture(tests.Heard(), f"monitor:{sink}", size)
             for sink in sinks
             for size in BLOCKSIZES
         }
+        for sink, about in sinks.items():
+            captures[sink, CONTROL] = Control(tests.Heard(), server, sink, *about)
         for capture in captures.values():
             stack.callback(capture.end)
         for sink, about in sinks.items():
@@ -113,23 +147,26 @@ def run(tests: Any, server: Any, sr: int, seconds: float) -> list[dict[str, Any]
         for capture in captures.values():
             capture.end()
     for (sink, size), capture in captures.items():
-        stats, heard = capture.microphone.stats, capture.heard
-        both = set.intersection(*(set(captures[sink, each].heard.breaks) for each in BLOCKSIZES))
+        heard = capture.heard
+        stats = capture.microphone.stats if isinstance(capture, Capture) else None
+        every = (*BLOCKSIZES, CONTROL)
+        alike = set.intersection(*(set(captures[sink, each].heard.breaks) for each in every))
         rows.append(
             {
                 "server": type(server).__name__,
                 "Hz": sr,
                 "channels": sinks[sink][1],
+                "captured by": CONTROL if stats is None else "rtaudio",
                 "block sizes": size,
                 "captures": 1,
                 "samples": heard.samples,
                 "inexact": heard.inexact,
-                "breaks in one": len(set(heard.breaks) - both),
-                "breaks in both": len(both),
-                "missing in both": sum(missing for _, missing in both),
+                "breaks not in all": len(set(heard.breaks) - alike),
+                "breaks in all": len(alike),
+                "missing in all": sum(missing for _, missing in alike),
                 "silent": heard.silent,
-                "reported lost": stats.lost + stats.unplaced,
-                "latency changes": stats.latency_changes,
+                "reported lost": stats.lost + stats.unplaced if stats else 0,
+                "latency changes": stats.latency_changes if stats else 0,
                 "other clients": joined[0],
             }
         )
@@ -137,9 +174,10 @@ def run(tests: Any, server: Any, sr: int, seconds: float) -> list[dict[str, Any]
 
 
 def summed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row for each server and rate."""
+    """One row for each server, rate and program."""
     found = []
-    for _, group in itertools.groupby(rows, lambda row: (row["server"], row["Hz"])):
+    key = operator.itemgetter("server", "Hz", "captured by")
+    for _, group in itertools.groupby(rows, key):
         some = list(group)
         total = dict(some[0])
         for name in ("channels", "block sizes"):
